@@ -1,0 +1,94 @@
+"""Tenants and restricted users as every process holds them: no lookup here asks the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from apps.accounts.models import Change, Tenant, User
+from apps.accounts.snapshot import Renewed
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEntry:
+    """A tenant as it was when the directory was read."""
+
+    id: int
+    name: str
+    app_key: str
+    app_secret: str = field(repr=False)
+    locked: bool = False
+
+
+class Restriction(NamedTuple):
+    """What keeps a user from connecting. Both in epoch ms, 0 for nothing."""
+
+    tokens_valid_after_ms: int = 0
+    blocked_until_ms: int = 0
+
+
+NO_RESTRICTION = Restriction()
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Immutable; swapped whole when something changes."""
+
+    version: int = 0
+    _by_key: Mapping[str, TenantEntry] = field(default_factory=dict)
+    _by_id: Mapping[int, TenantEntry] = field(default_factory=dict)
+    _restricted: Mapping[tuple[int, str], Restriction] = field(default_factory=dict)
+
+    def by_key(self, app_key: str) -> TenantEntry | None:
+        return self._by_key.get(app_key)
+
+    def by_id(self, tenant_id: int) -> TenantEntry | None:
+        return self._by_id.get(tenant_id)
+
+    def user_restriction(self, tenant_id: int, user_id: str) -> Restriction:
+        """Zeros when there is none, and for a user that is not known."""
+        return self._restricted.get((tenant_id, user_id), NO_RESTRICTION)
+
+
+def read_directory(previous: Directory | None) -> Directory:
+    """One cheap query when nothing has changed; after a change, the tenants and the users changed since."""
+    version = Change.objects.values_list("version", flat=True).first() or 0
+    if previous is not None and previous.version == version:
+        return previous
+    if previous is None or version < previous.version:  # it falls when a backup was restored
+        previous = Directory()
+    tenants = [
+        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED)
+        for pk, name, app_key, app_secret, state in Tenant.objects.values_list(
+            "pk", "name", "app_key", "app_secret", "state"
+        )
+    ]
+    return Directory(
+        version,
+        {tenant.app_key: tenant for tenant in tenants},
+        {tenant.id: tenant for tenant in tenants},
+        _restrictions_since(previous),
+    )
+
+
+def _restrictions_since(previous: Directory) -> Mapping[tuple[int, str], Restriction]:
+    restricted = dict(previous._restricted)
+    rows = User.objects.filter(changed__gt=previous.version).values_list(
+        "tenant_id", "user_id", "tokens_valid_after", "blocked_until"
+    )
+    for tenant_id, user_id, valid_after, blocked_until in rows.iterator(chunk_size=10_000):
+        restriction = Restriction(valid_after, _milliseconds(blocked_until))
+        if restriction == NO_RESTRICTION:
+            restricted.pop((tenant_id, user_id), None)
+        else:
+            restricted[(tenant_id, user_id)] = restriction
+    return restricted
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp() * 1000)
+
+
+directory: Renewed[Directory] = Renewed("directory", read_directory)

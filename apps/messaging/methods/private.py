@@ -1,0 +1,56 @@
+"""Private messages: ppMsgP, ppMsgN and the status form ppMsgS (PROTOCOL 4.1, 6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+
+from apps.messaging import log
+from apps.messaging.log import Entry
+from apps.messaging.methods import Refused, Status, Verdict
+from apps.messaging.models import HIDDEN_FROM_SENDER, PRIVATE
+from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
+from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.messages import is_status
+from apps.routing.protocol.packets import AckStatus
+
+CONTENT_MAX = 128 * 1024  # bytes (PROTOCOL 6.14)
+
+
+def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
+    """Who may send: the receiver has not blocked the sender, and the message can be read and kept."""
+    asked = [(r.tenant, r.target, r.user) for r in requests if _asks_block_list(r)]
+    blocked = log.blocked_pairs(server_set, asked)
+    return [_verdict(request, blocked) for request in requests]
+
+
+def _asks_block_list(request: Request) -> bool:
+    return not request.options & FROM_SERVER or bool(request.options & VERIFY_BLACKLIST)
+
+
+def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
+    try:
+        up = UpStreamMessage.FromString(request.payload)
+    except DecodeError:
+        return Refused(AckStatus.MALFORMED)
+    if not up.classname:
+        return Refused(AckStatus.MALFORMED)
+    if len(up.content) > CONTENT_MAX:
+        return Refused(AckStatus.TOO_BIG)
+    if _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked:
+        return Refused(AckStatus.BLOCKED_BY_PEER)
+    if is_status(request.method, up.classname):
+        return Status(PRIVATE)
+    hidden = request.options & FROM_SERVER and not request.options & INCLUDE_SENDER
+    return Entry(
+        uid=request.uid,
+        tenant=request.tenant,
+        kind=PRIVATE,
+        sender=request.user,
+        target=request.target,
+        flags=up.sessionId & 3 | (HIDDEN_FROM_SENDER if hidden else 0),
+        method=request.method,
+        up=request.payload,
+        seen=request.seen,
+    )

@@ -1,0 +1,147 @@
+"""`/message/…`: what a tenant's server sends in its users' names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from apps.messaging.server_api.declarations import (
+    INTERNAL,
+    PARAMETER,
+    TIMEOUT,
+    Answer,
+    Call,
+    Param,
+    Refused,
+    endpoint,
+    flag,
+    identifier,
+    integer,
+    json_object,
+    text,
+)
+from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
+from apps.routing.process import submit
+from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.status import AckStatus
+
+RECEIVERS_MAX = 1000
+CONTENT_MAX = 128 * 1024  # bytes
+OBJECT_NAME_MAX = 32  # characters
+PATIENCE = 25.0  # s; lanes give up before, unless this process has not found its log since it started
+PUSH_MAX = 64 * 1024  # bytes of one push parameter; the contract bounds the whole body only
+
+# Bits of an UpStreamMessage.
+PERSISTED, COUNTED, NO_PUSH, EXPANSION = 0x01, 0x02, 0x20, 0x40  # sessionId
+FORCE_PUSH_DETAIL = 8  # configFlag
+KEEP_LAST_MESSAGE, NEEDS_RECEIPT = 1, 2  # optionBits
+
+
+def object_name(name: str) -> str:
+    if len(name) > OBJECT_NAME_MAX or not name.isprintable():
+        raise ValueError(f"must be {OBJECT_NAME_MAX} printable characters at most")
+    return name
+
+
+MESSAGE = (
+    Param("fromUserId", identifier, required=True),
+    Param("objectName", object_name, required=True),
+    Param("content", text(CONTENT_MAX), required=True),
+    Param("pushContent", text(PUSH_MAX), default=""),
+    Param("pushData", text(PUSH_MAX), default=""),
+    Param("pushExt", json_object(PUSH_MAX), default={}),
+    Param("isIncludeSender", flag, default=False),
+    Param("isPersisted", flag, default=True),
+    Param("isCounted", flag, default=True),
+    Param("expansion", flag, default=False),
+    Param("extraContent", json_object(PUSH_MAX), default={}),
+    Param("disablePush", flag, default=False),
+    Param("busChannel", text(64), default=""),
+    Param("disableUpdateLastMsg", flag, default=False),
+    Param("needReadReceipt", flag, default=False),
+    Param("verifyBlacklist", flag, default=False),
+    # Nothing reads these three yet: there are no friend lists and no pushes to phones. Wrong values are
+    # refused all the same, so that callers do not come to rely on them.
+    Param("verifyFriend", flag),
+    Param("contentAvailable", flag),
+    Param("count", integer(-1, 2**31 - 1)),
+)
+
+
+@endpoint(
+    "/message/private/publish", Param("toUserId", identifier, required=True, most=RECEIVERS_MAX), *MESSAGE
+)
+async def publish_private(call: Call) -> Answer:
+    """Answered when every copy is committed. Receivers whose blacklist was honoured are left out of it."""
+    payload = up_stream(call).SerializeToString()
+    receivers = call["toUserId"]
+    options = FROM_SERVER
+    if call["verifyBlacklist"]:
+        options |= VERIFY_BLACKLIST
+    if call["isIncludeSender"] and len(receivers) == 1:  # with several receivers it has no meaning
+        options |= INCLUDE_SENDER
+    requests = [
+        Request(call.tenant.id, call["fromUserId"], "ppMsgP", receiver, payload, options=options)
+        for receiver in receivers
+    ]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            replies = await asyncio.gather(*map(submit, requests))
+    except TimeoutError:
+        raise Refused(TIMEOUT, "Not known to be stored in time, please retry.") from None
+    stored = [
+        {"userId": receiver, "messageUID": reply.uid}
+        for receiver, reply in zip(receivers, replies, strict=True)
+        if reply.status == AckStatus.OK
+    ]
+    failed = sum(reply.status not in (AckStatus.OK, AckStatus.BLOCKED_BY_PEER) for reply in replies)
+    if failed:
+        message = f"{failed} of {len(receivers)} messages were not stored; retry those not in messageUIDs."
+        raise Refused(INTERNAL, message, messageUIDs=stored)
+    answer: Answer = {"messageUIDs": stored}
+    if len(receivers) == 1 and stored:
+        answer["messageUID"] = stored[0]["messageUID"]
+    return answer
+
+
+def up_stream(call: Call) -> UpStreamMessage:
+    """The message as a client would have sent it. Raises Refused."""
+    if call["objectName"].startswith("RC:"):
+        _check_built_in(call["content"])
+    session = (PERSISTED * call["isPersisted"]) | (COUNTED * call["isCounted"])
+    session |= (NO_PUSH * call["disablePush"]) | (EXPANSION * call["expansion"])
+    message = UpStreamMessage(
+        sessionId=session,
+        classname=call["objectName"],
+        content=call["content"].encode(),
+        pushText=call["pushContent"],
+        appData=call["pushData"],
+        busChannel=call["busChannel"],
+        optionBits=(KEEP_LAST_MESSAGE * call["disableUpdateLastMsg"])
+        | (NEEDS_RECEIPT * call["needReadReceipt"]),
+    )
+    if call["expansion"] and call["extraContent"]:
+        values = {key: {"v": str(value)} for key, value in call["extraContent"].items()}
+        message.extraContent = json.dumps(values, ensure_ascii=False)
+    if call["pushExt"]:
+        _set_push(message, call["pushExt"])
+    return message
+
+
+def _check_built_in(content: str) -> None:
+    """SDKs parse the content of built-in types as JSON; other text would break their receiving loop."""
+    try:
+        valid = isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        valid = False
+    if not valid:
+        raise Refused(PARAMETER, "content must be a JSON object for objectNames that begin with RC:.")
+
+
+def _set_push(message: UpStreamMessage, wanted: dict[str, Any]) -> None:
+    message.pushExt.title = str(wanted.get("title", ""))
+    message.pushExt.templateId = str(wanted.get("templateId", ""))
+    message.pushExt.pushConfigs = json.dumps(wanted.get("pushConfigs", []), ensure_ascii=False)
+    if str(wanted.get("forceShowPushContent", 0)) in ("1", "True"):
+        message.configFlag = FORCE_PUSH_DETAIL

@@ -1,0 +1,143 @@
+"""`/user/…`: registration, tokens, profile, presence, block lists."""
+
+from __future__ import annotations
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from apps.accounts import tokens
+from apps.accounts.models import BlockEntry, User, changing
+from apps.messaging.server_api.declarations import (
+    ID_MAX,
+    PARAMETER,
+    Answer,
+    Call,
+    Param,
+    Refused,
+    endpoint,
+    identifier,
+    integer,
+    text,
+)
+from apps.routing import presence
+from apps.routing.topology import set_database, topology
+
+NAME_MAX = 256  # bytes: 64 characters of any script
+PORTRAIT_MAX = 1024  # bytes
+BLOCKED_MAX = 3000  # entries of one user's block list
+USERS_A_CALL = 20
+LAST_MOMENT = 253_402_300_799_999  # ms: the end of the year 9999
+
+USER = Param("userId", identifier, required=True)
+BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
+
+# One statement, and no write when it changes nothing: callers ask for a token at every login.
+_REGISTER = """
+    INSERT INTO accounts_user AS known (tenant_id, user_id, name, portrait_uri) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (tenant_id, user_id) DO UPDATE
+    SET name = EXCLUDED.name, portrait_uri = COALESCE(NULLIF(EXCLUDED.portrait_uri, ''), known.portrait_uri)
+    WHERE known.name <> EXCLUDED.name OR EXCLUDED.portrait_uri NOT IN ('', known.portrait_uri)"""
+
+
+@endpoint(
+    "/user/getToken",
+    USER,
+    Param("name", text(NAME_MAX), required=True, may_be_empty=True),
+    Param("portraitUri", text(PORTRAIT_MAX), default=""),
+)
+def get_token(call: Call) -> Answer:
+    with connection.cursor() as cursor:
+        cursor.execute(_REGISTER, (call.tenant.id, call["userId"], call["name"], call["portraitUri"]))
+    return {"userId": call["userId"], "token": tokens.issue(call.tenant, call["userId"])}
+
+
+@endpoint("/user/refresh", USER, Param("name", text(NAME_MAX)), Param("portraitUri", text(PORTRAIT_MAX)))
+def refresh(call: Call) -> Answer:
+    given = {"name": call["name"], "portrait_uri": call["portraitUri"]}
+    new = {field: value for field, value in given.items() if value is not None}
+    if new:
+        _user(call).update(**new)
+    return {}
+
+
+@endpoint("/user/info", USER)
+def info(call: Call) -> Answer:
+    user = _user(call).first()
+    if user is None:
+        return {"userName": "", "userPortrait": "", "createTime": ""}
+    created = timezone.localtime(user.created_at).strftime("%Y-%m-%d %H:%M:%S")
+    return {"userName": user.name, "userPortrait": user.portrait_uri, "createTime": created}
+
+
+def _user(call: Call) -> QuerySet[User]:
+    return User.objects.filter(tenant_id=call.tenant.id, user_id=call["userId"])
+
+
+@endpoint("/user/checkOnline", USER)
+def check_online(call: Call) -> Answer:
+    (online,) = presence.online(call.tenant.id, [call["userId"]])
+    return {"status": "1" if online else "0"}  # text: the Go SDK cannot read a number here
+
+
+@endpoint(
+    "/user/token/expire",
+    Param("userId", identifier, required=True, most=USERS_A_CALL),
+    Param("time", integer(0, LAST_MOMENT), required=True),
+)
+def expire_tokens(call: Call) -> Answer:
+    """Users that are not known have no tokens. An earlier moment does not bring tokens back."""
+    with changing() as version:
+        User.objects.filter(tenant_id=call.tenant.id, user_id__in=call["userId"]).update(
+            tokens_valid_after=Greatest("tokens_valid_after", call["time"]), changed=version
+        )
+    return {}
+
+
+def _block_list(call: Call) -> tuple[QuerySet[BlockEntry], str]:
+    """The owner's entries, and the database of the SET where messages to the owner are appended."""
+    alias = set_database(topology.current.set_of(str(call.tenant.id), call["userId"]))
+    return BlockEntry.objects.using(alias).filter(tenant_id=call.tenant.id, owner=call["userId"]), alias
+
+
+@endpoint("/user/blacklist/add", USER, BLACK_USERS)
+def add_to_blacklist(call: Call) -> Answer:
+    entries, alias = _block_list(call)
+    with transaction.atomic(using=alias), transaction.get_connection(alias).cursor() as cursor:
+        # Calls for one owner take turns, so that together they do not pass the limit.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", (call["userId"], call.tenant.id)
+        )
+        known = set(entries.values_list("blocked", flat=True))
+        new = [user for user in call["blackUserId"] if user not in known]
+        if len(known) + len(new) > BLOCKED_MAX:
+            raise Refused(PARAMETER, f"A blacklist holds {BLOCKED_MAX} users at most.")
+        BlockEntry.objects.using(alias).bulk_create(
+            BlockEntry(tenant_id=call.tenant.id, owner=call["userId"], blocked=user) for user in new
+        )
+    return {}
+
+
+@endpoint("/user/blacklist/remove", USER, BLACK_USERS)
+def remove_from_blacklist(call: Call) -> Answer:
+    _block_list(call)[0].filter(blocked__in=call["blackUserId"]).delete()
+    return {}
+
+
+@endpoint(
+    "/user/blacklist/query",
+    USER,
+    Param("pageToken", text(ID_MAX)),
+    Param("size", integer(1, BLOCKED_MAX)),
+)
+def query_blacklist(call: Call) -> Answer:
+    """All of it; or a page, when the caller asks for pages: `pageToken` is the last id of the one before."""
+    users = _block_list(call)[0].order_by("blocked").values_list("blocked", flat=True)
+    if call["pageToken"] is None and call["size"] is None:
+        return {"users": list(users)}
+    if call["pageToken"]:
+        users = users.filter(blocked__gt=call["pageToken"])
+    size = call["size"] or 1000
+    page = list(users[: size + 1])
+    return {"users": page[:size], "next": page[size - 1] if len(page) > size else ""}

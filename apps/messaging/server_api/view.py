@@ -1,0 +1,120 @@
+"""The one view of the server API: who calls, what they want, is it valid, do it, say so."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from xml.sax.saxutils import escape
+
+from channels.db import database_sync_to_async
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+
+from apps.accounts.directory import directory
+from apps.accounts.signatures import SignatureRefused, signer
+from apps.messaging.server_api import messages, users  # noqa: F401  (they declare the endpoints)
+from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
+from apps.messaging.server_api.declarations import (
+    BODY_TOO_LARGE,
+    ENDPOINTS,
+    HTTP_STATUS,
+    INTERNAL,
+    NOT_FOUND,
+    PARAMETER,
+    Answer,
+    Call,
+    Endpoint,
+    Refused,
+)
+
+logger = logging.getLogger(__name__)
+
+THREADS = 6  # at once in handlers that use the ORM: below the connection pool's size
+WAITING_MAX = 256  # requests in those threads and before them; the next one is told to retry
+_POOL = ThreadPoolExecutor(THREADS, thread_name_prefix="server-api")
+_waiting = 0  # counted on the event loop alone
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+async def serve(request: HttpRequest) -> HttpResponse:
+    """Any path: an unknown one is answered in the API's own form too."""
+    path = re.sub("/+", "/", request.path_info)
+    bare = path.removesuffix(".json").removesuffix(".xml")
+    try:
+        status, answer = 200, {"code": 200, **await _answer(request, ENDPOINTS.get(bare))}
+    except Refused as refusal:
+        status = HTTP_STATUS[refusal.code]
+        answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path, **refusal.extra}
+    except SignatureRefused as refusal:
+        status = HTTP_STATUS[refusal.code]
+        answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path}
+    except Exception:
+        logger.exception("%s failed", path)
+        status = HTTP_STATUS[INTERNAL]
+        answer = {"code": INTERNAL, "errorMessage": "Internal error, please retry.", "url": path}
+    response = _xml(answer, status) if path.endswith(".xml") else _json(answer, status)
+    request_id = request.headers.get("X-Request-ID", "")
+    if re.fullmatch("[!-~]{1,36}", request_id):
+        response["X-Request-ID"] = request_id
+    return response
+
+
+async def _answer(request: HttpRequest, endpoint: Endpoint | None) -> Answer:
+    if endpoint is None or request.method != "POST":
+        raise Refused(NOT_FOUND, "There is no such path; every path is called with POST.")
+    tenant = signer(request.headers, directory.current.by_key)
+    try:
+        fields = parse(_body(request))
+    except BadBody as error:
+        raise Refused(PARAMETER, str(error)) from None
+    call = endpoint.call(tenant, fields)
+    if inspect.iscoroutinefunction(endpoint.handler):
+        return await endpoint.handler(call)  # type: ignore[no-any-return]
+    return await _in_thread(endpoint, call)
+
+
+async def _in_thread(endpoint: Endpoint, call: Call) -> Answer:
+    global _waiting
+    if _waiting >= WAITING_MAX:
+        raise Refused(INTERNAL, "Too many calls are waiting, please retry.")
+    _waiting += 1
+    try:
+        run = database_sync_to_async(endpoint.handler, thread_sensitive=False, executor=_POOL)
+        return await run(call)  # type: ignore[no-any-return]
+    finally:
+        _waiting -= 1
+
+
+def _body(request: HttpRequest) -> bytes:
+    try:
+        body = request.body if int(request.META.get("CONTENT_LENGTH") or 0) <= BODY_MAX else None
+    except (RequestDataTooBig, ValueError):
+        body = None
+    if body is None or len(body) > BODY_MAX:
+        raise Refused(BODY_TOO_LARGE, f"The body is larger than {BODY_MAX} bytes.")
+    return body
+
+
+def _json(answer: Answer, status: int) -> HttpResponse:
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    return HttpResponse(text, status=status, content_type="application/json; charset=utf-8")
+
+
+def _xml(answer: Answer, status: int) -> HttpResponse:
+    text = f'<?xml version="1.0" encoding="UTF-8"?><result>{_elements(answer)}</result>'
+    return HttpResponse(text, status=status, content_type="application/xml; charset=utf-8")
+
+
+def _elements(value: Any) -> str:
+    """A dict's items as elements, a list's items as elements of the list's own name."""
+    if not isinstance(value, dict):
+        return escape(_NOT_XML.sub("\ufffd", str(value)))
+    return "".join(
+        f"<{name}>{_elements(item)}</{name}>"
+        for name, items in value.items()
+        for item in (items if isinstance(items, list) else [items])
+    )

@@ -1,0 +1,154 @@
+"""The tasks that a node's workers run. Each may run twice: uids absorb the second try."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import psycopg
+from celery import shared_task
+from google.protobuf.message import DecodeError
+
+from apps.messaging import compensation, log
+from apps.messaging.log import Entry, Unavailable
+from apps.messaging.methods import (
+    Admit,
+    AnswerQuery,
+    Refused,
+    Status,
+    Verdict,
+    canary,
+    gateways,
+    private,
+    pull,
+    settings,
+)
+from apps.routing import hints
+from apps.routing.envelope import Answer, Batch, Hint, Request, Row, feed_group, hint_message
+from apps.routing.protocol.packets import AckStatus
+from apps.routing.topology import ANSWER, DELIVER
+
+logger = logging.getLogger(__name__)
+
+APPEND_WITHIN = 3.0  # s that a batch waits for a database that is away; less than a batch's life
+
+MESSAGE_METHODS: dict[str, Admit] = {
+    "ppMsgP": private.admit,
+    "ppMsgN": private.admit,
+    "ppMsgS": private.admit,
+    "canary": canary.admit,
+}
+QUERY_METHODS: dict[str, AnswerQuery] = {
+    "pullMsg": pull.pull,
+    "qryPMsg": pull.history,
+    "readFeed": gateways.read_feed,
+    "ackCursor": gateways.move_cursors,
+} | dict.fromkeys(settings.EMPTY, settings.answer)
+
+
+@shared_task(name=DELIVER)
+def deliver(data: bytes) -> None:
+    """Check, store, commit, then tell: one batch of messages of one gateway."""
+    batch = Batch.unpack(data)
+    if _expired(batch):
+        return
+    try:
+        known = log.of(batch.server_set).places([r.uid for r in batch.requests]) if batch.attempt else {}
+        new = [(i, r) for i, r in enumerate(batch.requests) if r.uid not in known]
+        # A message that an earlier try stored is not judged again: its sender may have been blocked since.
+        answers = [Answer(i, 0, known[r.uid][1]) for i, r in enumerate(batch.requests) if r.uid in known]
+        hint = _store(batch, new, answers)
+    except Unavailable as error:
+        logger.error("batch %s/%d refused: %s", batch.gateway, batch.number, error)
+        hint = _answering(batch, [Answer(i, AckStatus.BUSY) for i in range(len(batch.requests))])
+    hints.tell(feed_group(batch.server_set), hint_message(hint))
+
+
+def _expired(batch: Batch) -> bool:
+    late = time.time_ns() // 1_000_000 - batch.expires
+    if late > 0:
+        logger.warning("batch %s/%d left: %d ms past its life", batch.gateway, batch.number, late)
+    return late > 0
+
+
+def _answering(batch: Batch, answers: Sequence[Answer]) -> Hint:
+    return Hint(batch.server_set, gateway=batch.gateway, number=batch.number, answers=answers)
+
+
+def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]) -> Hint:
+    """Append what may be sent; the hint has the stored rows, and answers for all that is not among them."""
+    now = time.time_ns() // 1_000_000
+    entries: list[tuple[int, Entry]] = []
+    rows: list[Row] = []
+    for (index, request), verdict in zip(new, _verdicts(batch.server_set, new), strict=True):
+        if isinstance(verdict, Refused):
+            answers.append(Answer(index, verdict.status, now))
+        elif isinstance(verdict, Status):
+            answers.append(Answer(index, 0, now))
+            rows.append(_status_row(request, verdict, now))
+        else:
+            entries.append((index, verdict))
+    if not entries:
+        return Hint(batch.server_set, 0, 0, rows, batch.gateway, batch.number, answers)
+    appended = log.of(batch.server_set).append([entry for _, entry in entries], within=APPEND_WITHIN)
+    for place, (index, entry) in enumerate(entries):
+        seq, at = appended.places[place]
+        if place in appended.repeated:
+            answers.append(Answer(index, 0, at))
+        else:
+            rows.append(log.row(seq, at, entry))
+    return Hint(
+        batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers
+    )
+
+
+def _verdicts(server_set: str, new: Sequence[tuple[int, Request]]) -> list[Verdict]:
+    """Each request's verdict; every subject is asked once for all of its requests."""
+    verdicts: dict[int, Verdict] = {}
+    for admit in {MESSAGE_METHODS[r.method] for _, r in new}:
+        its = [(i, r) for i, r in new if MESSAGE_METHODS[r.method] is admit]
+        verdicts.update(zip((i for i, _ in its), admit(server_set, [r for _, r in its]), strict=True))
+    return [verdicts[i] for i, _ in new]
+
+
+def _status_row(request: Request, verdict: Status, at: int) -> Row:
+    r = request
+    return Row(0, r.uid, at, r.tenant, verdict.kind, r.user, r.target, (r.target,), False, r.method, r.payload)
+
+
+@shared_task(name=ANSWER)
+def answer(data: bytes) -> None:
+    """Answer one batch of queries of one gateway."""
+    batch = Batch.unpack(data)
+    if _expired(batch):
+        return
+    answers = [_answer(batch.server_set, r)._replace(index=i) for i, r in enumerate(batch.requests)]
+    hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
+
+
+def _answer(server_set: str, request: Request) -> Answer:
+    try:
+        return QUERY_METHODS[request.method](server_set, request)
+    except DecodeError:
+        return Answer(0, AckStatus.MALFORMED)
+    except Unavailable as error:
+        logger.error("%s refused: %s", request.method, error)
+        return Answer(0, AckStatus.BUSY)
+    except psycopg.Error:
+        # A bug or a value that the database cannot hold: this request fails, the batch's others do not.
+        logger.exception("%s of tenant %d failed", request.method, request.tenant)
+        return Answer(0, AckStatus.FAILED)
+
+
+@shared_task(name="messaging.compensate")
+def compensate(server_set: str) -> None:
+    """Timed: notify the devices that were shown something and have not acknowledged it."""
+    compensation.run(server_set)
+
+
+@shared_task(name="messaging.sweep")
+def sweep(server_set: str) -> None:
+    """Timed: remove old canaries and the cursors of devices that are gone."""
+    canary.sweep(server_set)
+    gateways.forget_devices(server_set)

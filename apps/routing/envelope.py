@@ -1,0 +1,129 @@
+"""What travels between gateways and nodes: batches of requests one way, hints about the log and answers back.
+
+Everything is msgpack of flat lists: a batch is packed and unpacked once, whatever it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgpack
+
+# Request.options
+FROM_SERVER = 1  # sent through the server API: block lists are not asked
+VERIFY_BLACKLIST = 2  # … unless the caller wants them to be
+INCLUDE_SENDER = 4  # the sender's own devices are shown it too
+
+
+class Request(NamedTuple):
+    """One PUBLISH or QUERY, or a server API call of the same meaning, on its way to a node."""
+
+    tenant: int
+    user: str
+    method: str
+    target: str
+    payload: bytes
+    uid: str = ""  # given by the lane to a message; the key that makes a second try harmless
+    options: int = 0
+    seen: int = 0  # ms: the highest message time that this connection has been shown
+    generation: int = 0  # of the SDK behind the connection: 2, 4, 5; 0 for none
+    device: str = ""  # whose cursor a pull goes by
+    acknowledged: int = 0  # ms: everything up to it was acknowledged on this connection
+
+
+class Answer(NamedTuple):
+    """What became of one request of a batch. `index` is its place in the batch."""
+
+    index: int
+    status: int
+    time: int = 0  # ms
+    payload: bytes = b""
+    # Of a pull only: the log's seq up to which the reply holds everything, the newest time in it, and
+    # whether that was all there is.
+    position: int = -1
+    newest: int = 0
+    finished: bool = True
+
+
+class Row(NamedTuple):
+    """A committed message as gateways need it to show it. seq 0: a status message, which no log holds."""
+
+    seq: int
+    uid: str
+    time: int  # ms
+    tenant: int
+    kind: int
+    sender: str
+    target: str
+    to: tuple[str, ...]  # the users whose devices are shown it as received
+    sync: bool  # the sender's other devices are shown it as sent
+    method: str
+    up: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests of one gateway process for one node: the body of one Celery task."""
+
+    server_set: str
+    gateway: str
+    number: int
+    attempt: int  # above 0: an earlier try may have done all or part of it
+    expires: int  # epoch ms; a node that finds it later than this leaves it: the gateway has moved on
+    requests: Sequence[Request]
+
+    def pack(self) -> bytes:
+        head = (self.server_set, self.gateway, self.number, self.attempt, self.expires)
+        return msgpack.packb((head, self.requests), unicode_errors="surrogatepass")  # type: ignore[no-any-return]
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Batch:
+        head, requests = msgpack.unpackb(data, use_list=False, unicode_errors="surrogatepass")
+        return cls(*head, [Request(*request) for request in requests])
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a node tells gateways: the log's range (before, upto] and its rows, and one batch's answers.
+
+    Sent to all gateways, since each must know that it has seen the whole log: the next hint's `before`
+    shows a gap, and a gateway with a gap reads the log instead. `upto` 0: there is nothing of the log in it.
+    """
+
+    server_set: str
+    before: int = 0
+    upto: int = 0
+    rows: Sequence[Row] = ()
+    gateway: str = ""  # whose batch is answered
+    number: int = 0
+    answers: Sequence[Answer] = field(default=())
+
+    def pack(self) -> bytes:
+        head = (self.server_set, self.before, self.upto, self.gateway, self.number)
+        return msgpack.packb((head, self.rows, self.answers))  # type: ignore[no-any-return]
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Hint:
+        head, rows, answers = msgpack.unpackb(data, use_list=False)
+        server_set, before, upto, gateway, number = head
+        return cls(
+            server_set,
+            before,
+            upto,
+            [Row(*row) for row in rows],
+            gateway,
+            number,
+            [Answer(*answer) for answer in answers],
+        )
+
+
+def feed_group(server_set: str) -> str:
+    """The channel-layer group of all gateways that follow a SET's log."""
+    return f"feed.{server_set}"
+
+
+def hint_message(hint: Hint) -> dict[str, Any]:
+    """The hint as a channel-layer message."""
+    return {"type": "hint", "data": hint.pack()}

@@ -1,0 +1,243 @@
+"""The gateway: terminates client connections at `/websocket`. It knows packets, not what methods mean.
+
+An ASGI application in a plain loop per connection; everything a packet leads to happens synchronously or goes
+to a lane, so one connection's packets are handled in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+from apps.accounts import tokens
+from apps.accounts.directory import directory
+from apps.routing.envelope import Answer, Request
+from apps.routing.lanes import Pending
+from apps.routing.process import Process, running
+from apps.routing.protocol import packets
+from apps.routing.protocol.messages import generation
+from apps.routing.protocol.packets import (
+    AckStatus,
+    ConnStatus,
+    DisconnectStatus,
+    ProtocolError,
+    PubAck,
+    Publish,
+    Query,
+    QueryCon,
+)
+from apps.routing.sessions import LINGER, Connection
+from apps.routing.topology import topology
+
+logger = logging.getLogger(__name__)
+
+PULL = "pullMsg"
+# What gateways ask nodes for themselves. A client that names one is told that there is no such method.
+INTERNAL = frozenset({"readFeed", "ackCursor", "canary"})
+IN_FLIGHT_MAX = 256  # unanswered publishes and queries a connection; past it they are refused as too fast
+UNCONFIRMED_MAX = 64  # query replies that a client may leave without QUERYCON, so that unread ones are bounded
+
+_STATUS = {
+    # Expired is answered as incorrect: every SDK then asks its app for a new token (PROTOCOL 7.1).
+    tokens.Reason.INCORRECT: ConnStatus.TOKEN_INCORRECT,
+    tokens.Reason.EXPIRED: ConnStatus.TOKEN_INCORRECT,
+    tokens.Reason.BLOCKED: ConnStatus.USER_BLOCKED,
+}
+
+_connection_numbers = itertools.count(1)
+
+
+class Refusal(Exception):
+    """The connection gets this CONNACK status."""
+
+    def __init__(self, status: ConnStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """ASGI application of one client connection."""
+    process = await running()
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+    try:
+        connection = admit(process, scope, send)
+    except Refusal as refusal:
+        logger.info("connection refused with status %d: %s", refusal.status, refusal)
+        await send({"type": "websocket.send", "bytes": packets.encode_connack_refused(refusal.status)})
+        await asyncio.sleep(LINGER)
+        await send({"type": "websocket.close"})
+        return
+    process.hub.add(connection)
+    process.wake()
+    try:
+        await converse(process, connection, receive)
+    finally:
+        process.hub.remove(connection)
+        process.wake()
+
+
+async def converse(process: Process, connection: Connection, receive: Any) -> None:
+    """Handle the connection's packets until it ends."""
+    handle = Handler(process, connection).handle
+    while True:
+        event = await receive()
+        if event["type"] == "websocket.disconnect":
+            return
+        if connection.ending:
+            continue
+        try:
+            handle(event.get("bytes") or b"")
+        except ProtocolError as error:
+            logger.warning("connection %s: %s", connection.id, error)
+            connection.disconnect(DisconnectStatus.CLOSED_BY_SERVER)
+
+
+def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
+    """Judge the credentials in the URL (PROTOCOL 2.2) and answer CONNACK; raises Refusal."""
+    query = {
+        name: values[0]
+        for name, values in parse_qs(scope["query_string"].decode("latin-1"), errors="replace").items()
+    }
+    app_key, now = query.get("appId", ""), time.time_ns() // 1_000_000
+    tenant = directory.current.by_key(app_key)
+    if tenant is None:
+        raise Refusal(ConnStatus.APP_REJECTED, f"no tenant has app key {app_key[:64]!r}")
+    if tenant.locked:
+        raise Refusal(ConnStatus.APP_BLOCKED, f"tenant {tenant.id} is locked")
+    try:
+        claims = tokens.verify(tenant, query.get("token", ""), directory.current.user_restriction)
+    except tokens.TokenRefused as refused:
+        raise Refusal(_STATUS[refused.reason], f"tenant {tenant.id}: {refused}") from refused
+    connection = Connection(
+        id=f"{process.id}-{next(_connection_numbers)}",
+        tenant=tenant.id,
+        app_key=app_key,
+        user=claims.user_id,
+        home=topology.current.set_of(str(tenant.id), claims.user_id),
+        send=send,
+    )
+    connection.platform = query.get("platform", "Web")[:32] or "Web"
+    connection.device = query.get("deviceId", "")[:64]
+    connection.sdk = query.get("sdkVer", "")[:16]
+    connection.generation = generation(connection.sdk)
+    connection.address = (scope.get("client") or ("",))[0]
+    flagged = query.get("protocolVer") == "4"
+    connection.write(packets.encode_connack(claims.user_id, connection.id, now, flagged=flagged))
+    return connection
+
+
+class Handler:
+    """What each packet of one connection leads to."""
+
+    def __init__(self, process: Process, connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+
+    def handle(self, frame: bytes) -> None:
+        """One frame; raises ProtocolError for one that ends the connection."""
+        connection = self._connection
+        connection.heard_at = time.monotonic()
+        packet = packets.decode_upstream(frame)
+        kind = type(packet)
+        if kind is Publish:
+            self._submit(packet, self._published, is_message=True)  # type: ignore[arg-type]
+        elif kind is PubAck:
+            connection.confirm(packet.message_id)  # type: ignore[union-attr]
+        elif kind is Query:
+            answer = self._pulled if packet.topic == PULL else self._answered  # type: ignore[union-attr]
+            self._submit(packet, answer, is_message=False)  # type: ignore[arg-type]
+        elif kind is QueryCon:
+            connection.confirm_query(packet.message_id)  # type: ignore[union-attr]
+            self._process.hub.busy.add(connection)
+        elif kind is packets.PingReq:
+            connection.write(packets.PINGRESP)
+        elif kind is packets.Disconnect:
+            connection.close()
+        else:
+            raise ProtocolError(f"{kind.__name__} is not for an open connection")
+
+    def _submit(self, packet: Publish | Query, resolve: Any, *, is_message: bool) -> None:
+        connection, snapshot = self._connection, topology.current
+        known = snapshot.messages if is_message else snapshot.queries
+        pending_id = packet.message_id
+        request = Request(
+            connection.tenant,
+            connection.user,
+            packet.topic,
+            packet.target,
+            packet.payload,
+            "",
+            0,
+            connection.seen,
+            connection.generation,
+        )
+        if packet.topic not in known or packet.topic in INTERNAL:
+            status = AckStatus.NOT_SUPPORTED
+        elif connection.in_flight >= IN_FLIGHT_MAX or connection.unconfirmed >= UNCONFIRMED_MAX:
+            status = AckStatus.TOO_FAST
+        else:
+            connection.in_flight += 1
+            if packet.topic == PULL:
+                connection.pulls += 1
+                request = request._replace(
+                    device=connection.device or connection.platform, acknowledged=connection.cursor()
+                )
+            self._process.lanes.enter(
+                request, lambda pending, answer: resolve(pending_id, pending, answer), connection
+            )
+            return
+        self._refuse(pending_id, status, is_message)
+
+    def _refuse(self, message_id: int, status: AckStatus, is_message: bool) -> None:
+        now = time.time_ns() // 1_000_000
+        if is_message:
+            self._connection.write(packets.encode_puback(message_id, now, status, ""))
+        else:
+            self._connection.write(packets.encode_queryack(message_id, now, status, b"", qos=0))
+
+    def _published(self, message_id: int, pending: Pending, answer: Answer) -> None:
+        connection = self._connection
+        connection.in_flight -= 1
+        at = answer.time or time.time_ns() // 1_000_000
+        uid = "" if answer.status else pending.request.uid
+        if not answer.status:
+            connection.seen = max(connection.seen, at)
+        connection.write(packets.encode_puback(message_id, at, answer.status, uid))
+
+    def _answered(self, message_id: int, pending: Pending, answer: Answer) -> None:
+        self._connection.in_flight -= 1
+        self._reply(message_id, answer)
+
+    def _reply(self, message_id: int, answer: Answer) -> None:
+        if answer.status:
+            self._refuse(message_id, AckStatus(answer.status), is_message=False)
+        else:
+            self._connection.unconfirmed += 1
+            at = answer.time or time.time_ns() // 1_000_000
+            self._connection.write(packets.encode_queryack(message_id, at, 0, answer.payload, qos=1))
+
+    def _pulled(self, message_id: int, pending: Pending, answer: Answer) -> None:
+        connection = self._connection
+        connection.in_flight -= 1
+        if answer.status == AckStatus.MALFORMED:
+            connection.pulls -= 1
+            self._reply(message_id, answer)
+        elif answer.status:
+            # An SDK whose pull failed takes the next push for the next message and loses what lay between.
+            logger.warning("connection %s: pull failed with %d, closed", connection.id, answer.status)
+            connection.close()
+        else:
+            # Its own messages in the reply must have had their PUBACK, or the SDK shows them twice.
+            self._process.when_covered(
+                connection.home, answer.position, lambda: self._reply_pull(message_id, answer)
+            )
+
+    def _reply_pull(self, message_id: int, answer: Answer) -> None:
+        self._reply(message_id, answer)
+        self._connection.pull_answered(message_id, answer)
+        self._process.hub.busy.add(self._connection)

@@ -1,0 +1,27 @@
+"""`/healthz`: this process is alive. `/readyz`: a message goes the whole road."""
+
+from __future__ import annotations
+
+import asyncio
+
+from django.http import HttpRequest, JsonResponse
+
+from apps.routing.process import ROAD_STALE, running
+
+START_PATIENCE = 1.0  # s
+
+
+async def healthz(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"alive": True})
+
+
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """200 while a message went gateway, queue, log and back in the last 10 s; 503 with the reason otherwise."""
+    try:
+        process = await asyncio.wait_for(running(), START_PATIENCE)
+    except TimeoutError:
+        return JsonResponse({"ready": False, "reason": "the gateway has not found its log yet"}, status=503)
+    if not process.road_open:
+        reason = f"no message has come back from the log for {ROAD_STALE:.0f} s"
+        return JsonResponse({"ready": False, "reason": reason}, status=503)
+    return JsonResponse({"ready": True, "connections": len(process.hub.connections)})

@@ -1,0 +1,31 @@
+"""Hints from the synchronous processes (workers, beat, commands) to gateways, over the channel layer.
+
+A hint may be lost: what it says can always be read from the log, the ledger or presence. So telling never
+raises; it is bounded in time by the channel layer's socket timeouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+EVERY_GATEWAY = "gateways"  # the channel-layer group of all gateway processes
+
+_of_thread = threading.local()
+
+
+def tell(group: str, message: dict[str, Any]) -> None:
+    """Send a message to a group of gateways from a thread without an event loop."""
+    # The channel layer keeps its connections per event loop: one loop a thread, for life, keeps them open.
+    if not hasattr(_of_thread, "loop"):
+        _of_thread.loop = asyncio.new_event_loop()
+    try:
+        _of_thread.loop.run_until_complete(get_channel_layer().group_send(group, message))
+    except Exception as error:
+        logger.warning("a hint to %s was lost: %s", group, error)

@@ -1,0 +1,237 @@
+"""Lanes: the one road from gateways to nodes. Group commit: while a batch is in flight, the next one collects.
+
+One lane per node and kind. A message lane has one batch in flight, which keeps a sender's messages in order
+and makes batches grow exactly when load grows; a query lane has several, answered in any order. A batch that
+is not answered goes again under the same uids. Everything here runs on the event loop, except the publishing
+itself, which is network I/O and has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from apps.routing.envelope import Answer, Batch, Request
+from apps.routing.protocol.messages import conversation_type
+from apps.routing.protocol.packets import AckStatus
+from apps.routing.protocol.uid import UidIssuer
+from apps.routing.publisher import Publisher
+from apps.routing.topology import ANSWER, DELIVER, NodeEntry, topology
+
+logger = logging.getLogger(__name__)
+
+WAITING_MAX = 8192  # requests; past it new ones are refused as busy
+BATCH_MAX = 512  # requests in one task
+BATCH_BYTES = 1 << 20  # of payloads in one task; a single larger request goes alone
+QUERIES_IN_FLIGHT = 4  # batches
+RESEND = 2.0  # s without an answer after which a batch goes again
+RETRY = 0.3  # s after a publish that failed
+EXPIRES = 4.0  # s that a published batch is worth running; a later copy of it takes its place
+UNHEARD = 4.5  # s after which a request is refused that no node can have got
+UNANSWERED = 15.0  # s after which one is refused that a node should have answered
+SWEEP = 0.25  # s
+ID_MAX = 64  # characters
+
+
+class Reply(NamedTuple):
+    """What a caller of `submit` learns. `status` 0 for a message: it is committed."""
+
+    status: int
+    time: int  # ms
+    uid: str
+    payload: bytes
+
+
+class Pending:
+    """A request that waits for its answer; `resolve` is called exactly once, on the event loop."""
+
+    __slots__ = ("origin", "request", "resolve", "since")
+
+    def __init__(self, request: Request, resolve: Callable[[Pending, Answer], None], origin: object) -> None:
+        self.request = request
+        self.resolve = resolve
+        self.origin = origin
+        self.since = time.monotonic()
+
+
+class Flight:
+    """A batch on its way: its requests by index, until each is resolved."""
+
+    __slots__ = ("attempt", "heard", "number", "open", "requests", "retry_at", "since")
+
+    def __init__(self, number: int, pendings: list[Pending]) -> None:
+        self.number = number
+        self.requests = [pending.request for pending in pendings]
+        self.open = dict(enumerate(pendings))
+        self.since = time.monotonic()
+        self.attempt = -1  # the first publish makes it 0
+        self.retry_at = 0.0
+        self.heard = False  # the broker took the latest copy
+
+
+class Lane:
+    """The way to one node's queue."""
+
+    def __init__(self, lanes: Lanes, node: NodeEntry, is_message: bool) -> None:
+        self._lanes = lanes
+        self._server_set = node.server_set
+        self._queue = node.queue(is_message)
+        self._task = DELIVER if is_message else ANSWER
+        self._flights_max = 1 if is_message else QUERIES_IN_FLIGHT
+        self._waiting: deque[Pending] = deque()
+        self._flights: dict[int, Flight] = {}
+        self._scheduled = False
+        self._publisher = Publisher()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._queue)
+
+    def submit(self, pending: Pending) -> None:
+        if len(self._waiting) >= WAITING_MAX:
+            pending.resolve(pending, Answer(0, AckStatus.BUSY))
+            return
+        self._waiting.append(pending)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting and not self._scheduled and len(self._flights) < self._flights_max:
+            # At the end of this turn of the loop: what other sockets bring in it travels together.
+            self._scheduled = True
+            self._lanes.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        taken: list[Pending] = []
+        size = 0
+        while self._waiting and len(taken) < BATCH_MAX:
+            size += len(self._waiting[0].request.payload)
+            if taken and size > BATCH_BYTES:
+                break
+            taken.append(self._waiting.popleft())
+        if taken:
+            flight = Flight(self._lanes.next_number(), taken)
+            self._flights[flight.number] = flight
+            self._publish(flight)
+            self._wake()
+
+    def _publish(self, flight: Flight) -> None:
+        flight.attempt += 1
+        flight.heard = False
+        flight.retry_at = time.monotonic() + RESEND * (flight.attempt + 1)
+        expires = time.time_ns() // 1_000_000 + int(EXPIRES * 1000)
+        lanes = self._lanes
+        batch = Batch(
+            self._server_set, lanes.gateway, flight.number, flight.attempt, expires, flight.requests
+        )
+        published = lanes.loop.run_in_executor(
+            self._thread, self._publisher.publish, self._queue, self._task, batch.pack()
+        )
+        published.add_done_callback(lambda done: self._published(flight, done.exception()))
+
+    def _published(self, flight: Flight, error: BaseException | None) -> None:
+        flight.heard = error is None
+        if error is not None:
+            flight.retry_at = time.monotonic() + RETRY
+            logger.warning("%s: batch %d not published: %s", self._queue, flight.number, error)
+
+    def answered(self, number: int, answers: list[Answer]) -> bool:
+        """Resolve a batch's answers and let the next one go; what the log holds is resolved by its row."""
+        flight = self._flights.pop(number, None)
+        if flight is None:
+            return False
+        for answer in answers:
+            pending = flight.open.pop(answer.index, None)
+            if pending is not None:
+                self._lanes.resolve(pending, answer)
+        self._wake()
+        return True
+
+    def sweep(self, now: float) -> None:
+        """Refuse what waited too long, send again what was not answered."""
+        while self._waiting and now - self._waiting[0].since > UNHEARD:
+            pending = self._waiting.popleft()
+            self._lanes.resolve(pending, Answer(0, AckStatus.BUSY))
+        for flight in list(self._flights.values()):
+            if now - flight.since > (UNANSWERED if flight.heard else UNHEARD):
+                logger.error("%s: batch %d given up", self._queue, flight.number)
+                self.answered(flight.number, [Answer(i, AckStatus.BUSY) for i in flight.open])
+            elif now > flight.retry_at and not self._publisher.busy:
+                self._publish(flight)
+
+
+class Lanes:
+    """All lanes of this process, and the messages that wait for their row of the log."""
+
+    def __init__(self, gateway: str, uids: UidIssuer, loop: asyncio.AbstractEventLoop) -> None:
+        self.gateway = gateway
+        self.loop = loop
+        self._uids = uids
+        self._lanes: dict[tuple[str, bool], Lane] = {}
+        self._uncommitted: dict[str, Pending] = {}
+        self._number = 0
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def enter(
+        self, request: Request, resolve: Callable[[Pending, Answer], None], origin: object = None
+    ) -> None:
+        """Send a request on its road. `resolve(pending, answer)` comes later, at once when it is refused."""
+        snapshot = topology.current
+        is_message = request.method in snapshot.messages
+        if is_message:
+            kind = conversation_type(request.method)
+            request = request._replace(uid=self._uids.next(kind))
+        pending = Pending(request, resolve, origin)
+        if not is_message and request.method not in snapshot.queries:
+            resolve(pending, Answer(0, AckStatus.NOT_SUPPORTED))
+        elif len(request.target) > ID_MAX or not request.target.isprintable():
+            resolve(pending, Answer(0, AckStatus.MALFORMED))
+        else:
+            server_set = snapshot.set_of(str(request.tenant), request.target)
+            nodes = snapshot.nodes_for(server_set, request.target, request.method)
+            if not nodes:
+                resolve(pending, Answer(0, AckStatus.BUSY))
+                return
+            if is_message:
+                self._uncommitted[request.uid] = pending
+            self._lane(nodes[0], is_message).submit(pending)
+
+    def _lane(self, node: NodeEntry, is_message: bool) -> Lane:
+        key = (node.name, is_message)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(self, node, is_message)
+        return self._lanes[key]
+
+    def resolve(self, pending: Pending, answer: Answer) -> None:
+        """Give a pending request its answer; a message that has had it already gets no second one."""
+        uid = pending.request.uid
+        if not uid or self._uncommitted.pop(uid, None) is not None:
+            pending.resolve(pending, answer)
+
+    def committed(self, uid: str, at: int) -> Pending | None:
+        """A row of the log came past: acknowledge it if this process sent it; who did is returned."""
+        pending = self._uncommitted.pop(uid, None)
+        if pending is not None:
+            pending.resolve(pending, Answer(0, 0, at))
+        return pending
+
+    def answered(self, number: int, answers: list[Answer]) -> None:
+        """A batch of this process is done."""
+        any(lane.answered(number, answers) for lane in self._lanes.values())
+
+    def sweep(self) -> None:
+        """To be called every `SWEEP` seconds."""
+        now = time.monotonic()
+        for lane in self._lanes.values():
+            lane.sweep(now)
+        # Committed by its batch's answer, but the row has not come past: the feed is behind by this much.
+        for uid, pending in list(self._uncommitted.items()):
+            if now - pending.since <= UNANSWERED + UNHEARD:
+                break
+            self.resolve(pending, Answer(0, AckStatus.BUSY))
+            logger.error("message %s was not seen in the log", uid)

@@ -1,0 +1,370 @@
+"""Connections of this gateway and what each may be shown: direct push, notice, sync, acknowledgement.
+
+The rules are PROTOCOL 6.2 and 6.3, and one of our own: a connection has a `position`, the log's seq up to
+which its last finished pull held everything. Rows up to it are never pushed; rows past it are pushed in log
+order, or the connection falls behind and gets one `s_ntf`; it is pushed to again when it has pulled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from enum import Enum
+from typing import Any
+
+from apps.routing.envelope import Answer, Row
+from apps.routing.lanes import Lanes
+from apps.routing.protocol import packets
+from apps.routing.protocol.im_pb2 import NotifyMsg
+from apps.routing.protocol.messages import downstream, for_v2
+from apps.routing.protocol.packets import DisconnectStatus
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 64  # pushes that a connection may leave unacknowledged; past it, notices
+OUTBOX_MAX = 1024  # frames that wait for a socket which a server with back-pressure holds up
+IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
+DUE = 5.0  # s without acknowledgement after which a device is notified; doubled each time
+DUE_MAX = 300.0  # s
+LINGER = 0.5  # s between a last DISCONNECT and the close: it must be flushed first (PROTOCOL 6.10)
+STATUS_EXTRA = 0x40  # DownStreamMessage.extStatus of a status message
+SENT, RECEIVED = 1, 2
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Reading(Enum):
+    """What a connection has read of its inbox."""
+
+    NOTHING = 0  # it has not finished a pull yet
+    LIVE = 1  # everything: what comes next is pushed
+    BEHIND = 2  # something was kept from it: it must pull
+
+
+@types.coroutine
+def _resume(
+    started: Coroutine[Any, Any, None], waits_for: Any
+) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that was started by hand and now waits."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            waits_for = started.throw(error)
+        else:
+            waits_for = started.send(value)
+
+
+class Connection:
+    """One client connection. All its methods run on the event loop and none waits."""
+
+    __slots__ = (
+        "acknowledged", "address", "app_key", "backoff", "closed", "device", "ending", "generation", "heard_at",
+        "home", "id", "in_flight", "missed", "missed_time", "notified_at", "outbox", "platform", "position",
+        "pulled", "pulls", "reading", "sdk", "seen", "send", "since", "tenant", "unconfirmed", "user",
+        "window", "_next_id",
+    )  # fmt: skip
+
+    def __init__(self, *, id: str, tenant: int, app_key: str, user: str, home: str, send: Send) -> None:
+        self.id = id
+        self.tenant = tenant
+        self.app_key = app_key
+        self.user = user
+        self.home = home  # the user's SET
+        self.send = send
+        self.platform = "Web"
+        self.generation = 0
+        self.device = ""
+        self.sdk = ""
+        self.address = ""
+        self.since = time.time_ns() // 1_000_000
+        self.heard_at = time.monotonic()
+        self.ending = False  # a DISCONNECT was written: what it still sends is not looked at
+        self.closed = False
+        self.outbox: deque[bytes] | None = None
+        self.reading = Reading.NOTHING
+        self.position = -1  # seq; see the module
+        self.pulls = 0  # pulls that are out
+        self.missed = 0  # seq of the newest row that was kept from it
+        self.missed_time = 0
+        self.window: dict[int, tuple[int, float]] = {}  # messageId -> (message time, pushed at)
+        self.notified_at = 0.0  # monotonic; 0: no notice is unanswered
+        self.backoff = DUE
+        self.seen = 0  # ms: highest message time shown; a message that it sends is later
+        self.acknowledged = 0  # ms: everything up to it was acknowledged
+        self.pulled: dict[int, int] = {}  # messageId of a pull -> its newest time, until QUERYCON
+        self.in_flight = 0  # publishes and queries without an answer
+        self.unconfirmed = 0  # query replies without a QUERYCON
+        self._next_id = 65536
+
+    # --- writing
+
+    def write(self, frame: bytes) -> None:
+        """Hand one frame to the server. Daphne takes it at once; a server that waits is waited for apart."""
+        if self.closed or self.ending:
+            return
+        if self.outbox is not None:
+            self.outbox.append(frame)
+            if len(self.outbox) > OUTBOX_MAX:
+                logger.warning("connection %s: too slow, dropped", self.id)
+                self.close()
+            return
+        # Driving the coroutine here saves a task per frame; ASGI servers without back-pressure never wait.
+        sending = self.send({"type": "websocket.send", "bytes": frame})
+        try:
+            waits_for = sending.send(None)  # type: ignore[attr-defined]
+        except StopIteration:
+            return
+        self.outbox = deque()
+        asyncio.ensure_future(self._drain(sending, waits_for))  # type: ignore[arg-type]
+
+    async def _drain(self, sending: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        try:
+            await _resume(sending, waits_for)
+            while self.outbox and not self.closed:
+                await self.send({"type": "websocket.send", "bytes": self.outbox.popleft()})
+        except OSError:
+            self.closed = True
+        finally:
+            self.outbox = None
+
+    def close(self) -> None:
+        """End the connection without a DISCONNECT: SDKs reconnect."""
+        if not self.closed:
+            self.closed = True
+            asyncio.ensure_future(self.send({"type": "websocket.close"}))  # type: ignore[arg-type]
+
+    def disconnect(self, status: DisconnectStatus) -> None:
+        """End the connection with a reason: SDKs do not come back, but on a redirect."""
+        if self.ending:
+            return
+        self.write(packets.encode_disconnect(status))
+        self.ending = True
+        asyncio.get_running_loop().call_later(LINGER, self.close)
+
+    # --- showing
+
+    def _take_id(self) -> int:
+        # Downwards: the client's own ids count upwards, and one table holds both (PROTOCOL 3.6).
+        self._next_id = self._next_id - 1 if self._next_id > 32768 else 65535
+        return self._next_id
+
+    @property
+    def _up_to_date(self) -> bool:
+        return self.reading is Reading.LIVE and not self.pulls
+
+    def _keep(self, row: Row) -> None:
+        self.missed = row.seq
+        self.missed_time = row.time
+
+    def show(self, row: Row, down: bytes) -> None:
+        """Push a received message, or note that it was kept."""
+        if row.seq == 0:
+            if self.reading is not Reading.NOTHING:
+                frame = packets.encode_push(row.time // 1000, self.user, self._take_id(), down, qos=0)
+                self.write(frame)
+        elif row.seq > self.position:
+            if self._up_to_date and len(self.window) < WINDOW:
+                message_id = self._take_id()
+                self.window[message_id] = (row.time, time.monotonic())
+                self.seen = row.time
+                body = for_v2(down) if self.generation == 2 else down
+                self.write(packets.encode_push(row.time // 1000, self.user, message_id, body, qos=1))
+            else:
+                self._keep(row)
+                if self._up_to_date:
+                    self.reading = Reading.BEHIND  # the notice goes when the window has emptied
+
+    def show_sent(self, row: Row) -> None:
+        """Sync a message that another device of the user has sent (PROTOCOL 3.6)."""
+        if row.seq <= self.position:
+            return
+        # v2 asks for its own sent messages only in its first pull, and drops repeated ones by itself.
+        if self._up_to_date or self.generation == 2:
+            message_id = self._take_id()
+            self.write(packets.encode_sync(row.time // 1000, row.method, row.target, message_id, row.up))
+            self.write(packets.encode_puback(message_id, row.time, 0, row.uid))
+            self.seen = max(self.seen, row.time)
+        else:
+            self._keep(row)
+
+    def notify(self) -> None:
+        """One `s_ntf`: pull what you were not shown."""
+        self.notified_at = time.monotonic()
+        notice = NotifyMsg(type=1, time=self.missed_time).SerializeToString()
+        self.write(packets.encode_notify(self.missed_time // 1000, self.user, notice))
+
+    # --- hearing
+
+    def confirm(self, message_id: int) -> None:
+        """PUBACK of a push."""
+        if self.window.pop(message_id, None) is not None:
+            if not self.window and self.reading is Reading.BEHIND and not self.pulls and not self.notified_at:
+                self.notify()
+
+    def confirm_query(self, message_id: int) -> None:
+        """QUERYCON: a reply was taken."""
+        self.unconfirmed = max(0, self.unconfirmed - 1)
+        newest = self.pulled.pop(message_id, 0)
+        self.acknowledged = max(self.acknowledged, newest)
+
+    def pull_answered(self, message_id: int, answer: Answer) -> None:
+        """The reply of a pull has just been written."""
+        self.pulls -= 1
+        self.pulled = {message_id: answer.newest}
+        self.seen = max(self.seen, answer.newest)
+        if not answer.finished:
+            self.reading = Reading.BEHIND
+            self.missed_time = max(self.missed_time, answer.newest + 1)
+            if self.generation == 2:  # it does not go on by itself (PROTOCOL 6.2)
+                self.notify()
+            return
+        self.position = max(self.position, answer.position)
+        self.window.clear()
+        self.notified_at, self.backoff = 0.0, DUE
+        if self.missed <= self.position:
+            self.reading = Reading.LIVE
+        else:
+            self.reading = Reading.BEHIND
+            if not self.pulls:
+                self.notify()
+
+    # --- time
+
+    def cursor(self) -> int:
+        """ms up to which everything was acknowledged."""
+        if self.window:
+            oldest = next(iter(self.window.values()))[0] - 1
+        else:
+            oldest = self.seen if self.reading is Reading.LIVE and not self.pulled else 0
+        self.acknowledged = max(self.acknowledged, oldest)
+        return self.acknowledged
+
+    def due_at(self) -> float | None:
+        """monotonic s at which what it has not acknowledged should be announced again; None: nothing."""
+        if self.pulls:
+            return None
+        if self.notified_at:
+            return self.notified_at + self.backoff
+        if self.window:
+            return next(iter(self.window.values()))[1] + self.backoff
+        return None
+
+    def compensate(self) -> bool:
+        """Announce what was pushed and not acknowledged; True if there was still need."""
+        due = self.due_at()
+        if due is None or due > time.monotonic():
+            return False
+        self.missed_time = max(self.missed_time, self.seen)
+        self.window.clear()
+        self.reading = Reading.BEHIND
+        self.backoff = min(self.backoff * 2, DUE_MAX)
+        self.notify()
+        return True
+
+
+class Hub:
+    """All connections of this process."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self.connections: dict[str, Connection] = {}
+        self.users: dict[tuple[int, str], list[Connection]] = {}
+        self.changed: set[tuple[int, str]] = set()  # whose presence must be announced
+        self.cursors: dict[tuple[int, str, str], int] = {}  # of devices that acknowledged lately
+        self.busy: set[Connection] = set()  # shown or asked something since the last beat
+
+    def add(self, connection: Connection) -> None:
+        """Register a connection; an older one of the same platform class makes way (PROTOCOL 6.10)."""
+        key = (connection.tenant, connection.user)
+        for other in list(self.users.get(key, ())):
+            self.yield_to(other, connection.platform, connection.device, connection.id, connection.since)
+        self.connections[connection.id] = connection
+        self.users.setdefault(key, []).append(connection)
+        self.changed.add(key)
+
+    @staticmethod
+    def yield_to(other: Connection, platform: str, device: str, newer_id: str, since: int) -> None:
+        """End `other` if the newer connection is of its platform class."""
+        if other.platform != platform or other.id == newer_id or other.since > since:
+            return
+        if device and other.device == device:
+            other.close()  # the same page came back before its old socket was noticed to be dead
+        else:
+            other.disconnect(DisconnectStatus.OTHER_DEVICE)
+
+    def remove(self, connection: Connection) -> None:
+        connection.closed = True
+        key = (connection.tenant, connection.user)
+        its = self.users.get(key, [])
+        if connection in its:
+            its.remove(connection)
+        if not its:
+            self.users.pop(key, None)
+        if self.connections.pop(connection.id, None) is not None:
+            self.changed.add(key)
+            self._note_cursor(connection)
+        self.busy.discard(connection)
+
+    def apply(self, row: Row) -> None:
+        """Show one row of the log to whom it concerns here."""
+        sender = self._lanes.committed(row.uid, row.time)
+        origin = sender.origin if sender else None
+        if row.sync:
+            for connection in self.users.get((row.tenant, row.sender), ()):
+                if connection is not origin:
+                    connection.show_sent(row)
+        down = b""
+        for user in row.to:
+            for connection in self.users.get((row.tenant, user), ()):
+                down = down or self._down(row)
+                connection.show(row, down)
+                self.busy.add(connection)
+
+    @staticmethod
+    def _down(row: Row) -> bytes:
+        return downstream(
+            row.up,
+            sender=row.sender,
+            kind=row.kind,
+            target=row.target,
+            time=row.time,
+            uid=row.uid,
+            direction=RECEIVED,
+            status_message=row.seq == 0,
+        )
+
+    def skipped(self, position: int) -> None:
+        """Rows of the log up to `position` were passed over: everybody pulls."""
+        for connection in self.connections.values():
+            connection.missed = position
+            connection.missed_time = max(connection.missed_time, connection.seen + 1)
+            if connection.reading is Reading.LIVE:
+                connection.reading = Reading.BEHIND
+                if not connection.pulls:
+                    connection.notify()
+
+    def _note_cursor(self, connection: Connection) -> None:
+        at = connection.cursor()
+        key = (connection.tenant, connection.user, connection.device or connection.platform)
+        if at:
+            self.cursors[key] = max(self.cursors.get(key, 0), at)
+
+    def take_cursors(self) -> list[tuple[int, str, str, int]]:
+        """[(tenant, user, device, ms)] of the devices that have acknowledged something since the last call."""
+        for connection in self.busy:
+            self._note_cursor(connection)
+        self.busy = {connection for connection in self.busy if connection.window}
+        moved, self.cursors = self.cursors, {}
+        return [(*key, at) for key, at in moved.items()]
+
+    def drop_idle(self, now: float) -> None:
+        """Close connections that have sent nothing for `IDLE` s."""
+        for connection in list(self.connections.values()):
+            if now - connection.heard_at > IDLE:
+                logger.info("connection %s: silent for %d s, dropped", connection.id, IDLE)
+                connection.close()

@@ -1,0 +1,316 @@
+"""A client with the manners of the published v4 SDK (engine 5), strict where it matters to a server.
+
+What it shows, drops, pulls and acknowledges is what that SDK does: a direct push is shown only when no pull
+is out and the first pull of the connection is finished, and dropped otherwise; nothing received is compared
+with what came before, so whatever the server sends twice is shown twice; a failed pull is not repeated by
+itself. The SDK's pull every 180 s is left out: no guarantee may rest on it.
+"""
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from apps.routing.protocol.im_pb2 import (
+    DownStreamMessage,
+    DownStreamMessages,
+    SyncRequestMsg,
+    UpStreamMessage,
+)
+
+from bench.wire import Wire
+
+CONNACK_SECONDS = 5.0  # from creating the socket
+PING_SECONDS = 15.0  # after the last answer, and as long to answer
+PINGS_MISSED = 2
+REQUEST_SECONDS = 30.0
+RECONNECT_SECONDS = 5.0  # between attempts; the first one is made at once
+SOCKET_CLOSED = 30011  # the SDK's own code for a request whose connection went away
+CLOSED_EARLY = -1  # in place of a CONNACK status
+KICKED = 1  # DISCONNECT status after which the SDK stays away
+
+CONNACK, PUBLISH, PUBACK, QUERYACK, PINGRESP, DISCONNECT = 2, 3, 4, 6, 13, 14  # high half of the header byte
+PINGREQ = b"\xc0"
+_ACKNOWLEDGE = 0x06  # QoS bits of the header byte: not zero asks for an acknowledgement
+_SYNCED = 0x08  # dup: copy of what another device of the user sent
+_PUBACK = struct.Struct(">HIHHH")  # message id, seconds, status, milliseconds, length of the uid
+_QUERYACK = struct.Struct(">HIH")  # message id, seconds, status
+OWN = 1  # DownStreamMessage.direction
+TEXT = "RC:TxtMsg"
+PERSISTED_AND_COUNTED = 3
+
+Answered = Callable[[Any, int, str, int], None]  # context of send(), status, uid, time in ms
+Shown = Callable[[DownStreamMessage], None]
+
+
+def packed(text: str) -> bytes:
+    """A string of the wire: two bytes of length, then UTF-8."""
+    data = text.encode()
+    return len(data).to_bytes(2) + data
+
+
+def websocket_url(url: str, app_key: str, token: str) -> str:
+    """The address that the v4 SDK opens; `url` is http://host:port of the server."""
+    query = urlencode(
+        {
+            "appId": app_key,
+            "token": token.split("@")[0] + "@",
+            "sdkVer": "4.6.4",
+            "pid": "",
+            "apiVer": "normal",
+        }
+    )
+    return f"ws://{urlsplit(url).netloc}/websocket?{query}&protocolVer=3"
+
+
+def text_message(content: bytes) -> bytes:
+    """UpStreamMessage of a text; `content` is the JSON text of the body."""
+    return UpStreamMessage(
+        sessionId=PERSISTED_AND_COUNTED, classname=TEXT, content=content, configFlag=0
+    ).SerializeToString()
+
+
+class Client:
+    """One device of one user that stays connected until `stop`.
+
+    `on_answer` gets the fate of every `send` exactly once, as far as the server answers once; `on_shown` gets
+    each message that the user sees, in order (own ones have direction OWN and the peer as fromUserId).
+    """
+
+    def __init__(self, url: str, user: str, on_answer: Answered, on_shown: Shown):
+        self._url = url
+        self.user = user
+        self._on_answer = on_answer
+        self._on_shown = on_shown
+        self._wire: Wire | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._connack: asyncio.Future[int] | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pull_timer: asyncio.TimerHandle | None = None
+        self._prefixes: dict[str, bytes] = {}
+        self._pending: dict[int, Any] = {}
+        self._last_id = 0
+        self._pull_id = 0  # message id of the pull that is out; 0 = none
+        self._notified = False  # something came up during the pull: pull again after it
+        self._missed = 0
+        self._sent_uids: deque[str] = deque(maxlen=1000)  # own messages that a pull brings back are not shown
+        self.received_until = 0  # the SDK's two cursors, ms; they live as long as the page's local storage
+        self.sent_until = 0
+        self.online = False
+        self.ready = asyncio.Event()  # the first pull of this connection is finished
+        self.session = ""  # of the CONNACK
+        self.refused = 0  # CONNACK or DISCONNECT status that ended it
+        self.dropped = 0  # direct pushes that came at a time at which the SDK drops them
+        self.connections = 0
+
+    def start(self) -> None:
+        """Begin to connect; wait for `ready` to know that it worked."""
+        self._task = asyncio.get_running_loop().create_task(self._stay_connected())
+
+    async def stop(self) -> None:
+        """Close the page."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._wire is not None:
+            self._wire.abort()
+
+    def reconnect(self) -> None:
+        """Lose the connection and connect again, as after a change of network."""
+        self.ready.clear()
+        if self._wire is not None:
+            self._wire.abort()
+
+    def send(self, target: str, upstream: bytes, context: Any) -> bool:
+        """Publish a private message (UpStreamMessage bytes); False when offline: then nothing was sent."""
+        if not self.online or self._wire is None:
+            return False
+        prefix = self._prefixes.get(target)
+        if prefix is None:
+            prefix = self._prefixes[target] = b"\x32" + packed("ppMsgP") + packed(target)
+        message_id = self._next_id()
+        self._pending[message_id] = context
+        self._wire.send(prefix + message_id.to_bytes(2) + upstream)
+        return True
+
+    # Connection
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.refused:
+            self._connack, self._closed = loop.create_future(), loop.create_future()
+            try:
+                async with asyncio.timeout(CONNACK_SECONDS):
+                    self._wire = await Wire.open(self._url, self._on_packet, self._lost)
+                    status = await self._connack
+                if status == CLOSED_EARLY:
+                    raise ConnectionResetError("closed before CONNACK")
+            except OSError:
+                self.reconnect()
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            self.refused = self.refused or status
+            if not self.refused:
+                self._begin()
+                await self._closed
+
+    def _begin(self) -> None:
+        self.connections += 1
+        self.online = self._wire is not None and not self._wire.closed
+        self._missed = 0
+        self._ping()
+        self._pull()
+
+    def _lost(self) -> None:
+        self.online = False
+        self.ready.clear()
+        for timer in (self._timer, self._pull_timer):
+            if timer is not None:
+                timer.cancel()
+        self._pull_id, self._notified = 0, False
+        pending, self._pending = self._pending, {}
+        for context in pending.values():
+            self._on_answer(context, SOCKET_CLOSED, "", 0)
+        if self._connack is not None and not self._connack.done():
+            self._connack.set_result(CLOSED_EARLY)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    def _next_id(self) -> int:
+        self._last_id = self._last_id % 65535 + 1
+        return self._last_id
+
+    # Packets
+
+    def _on_packet(self, packet: bytes) -> None:
+        kind = packet[0] >> 4
+        if kind == PUBACK:
+            self._on_puback(packet)
+        elif kind == PUBLISH:
+            self._on_publish(packet)
+        elif kind == QUERYACK:
+            self._on_queryack(packet)
+        elif kind == PINGRESP:
+            self._on_pingresp()
+        elif kind == CONNACK:
+            self._on_connack(packet)
+        elif kind == DISCONNECT and packet[2] == KICKED:
+            self.refused = KICKED
+
+    def _on_connack(self, packet: bytes) -> None:
+        assert self._connack is not None
+        status = packet[2]
+        if not status:
+            start = 5 + int.from_bytes(packet[3:5])
+            self.session = packet[start + 2 : start + 2 + int.from_bytes(packet[start : start + 2])].decode()
+        if not self._connack.done():
+            self._connack.set_result(status)
+
+    def _on_puback(self, packet: bytes) -> None:
+        message_id, seconds, status, milliseconds, size = _PUBACK.unpack_from(packet, 1)
+        context = self._pending.pop(message_id, None)
+        if context is None:
+            return
+        uid, time = packet[13 : 13 + size].decode(), seconds * 1000 + milliseconds
+        if not status:
+            self._sent_uids.append(uid)
+            self.sent_until = max(self.sent_until, time)
+        self._on_answer(context, status, uid, time)
+
+    def _on_publish(self, packet: bytes) -> None:
+        topic_end = 7 + int.from_bytes(packet[5:7])
+        topic = packet[7:topic_end]
+        start = topic_end + 2 + int.from_bytes(packet[topic_end : topic_end + 2])
+        if packet[0] & _SYNCED:
+            return
+        if packet[0] & _ACKNOWLEDGE and self._wire is not None:  # the transport acknowledges, shown or not
+            self._wire.send(b"\x40" + packet[start : start + 2])
+        if topic == b"s_ntf":
+            self._pull()
+        elif topic == b"s_msg":
+            if self._pull_id or not self.ready.is_set():
+                self.dropped += 1
+                return
+            self._show(DownStreamMessage.FromString(packet[start + 2 :]))
+
+    def _show(self, message: DownStreamMessage) -> None:
+        if message.direction == OWN:
+            self.sent_until = max(self.sent_until, message.dataTime)
+            if message.msgId in self._sent_uids:
+                return
+        else:
+            self.received_until = message.dataTime
+        self._on_shown(message)
+
+    # Pull
+
+    def _pull(self) -> None:
+        """Ask for what is new; one pull at a time, another one after it when asked meanwhile."""
+        if self._pull_id:
+            self._notified = True
+            return
+        if self._wire is None or not self.online:
+            return
+        self._notified = False
+        self._pull_id = self._next_id()
+        request = SyncRequestMsg(
+            syncTime=self.received_until,
+            ispolling=False,
+            isweb=True,
+            isPullSend=True,
+            isKeeping=False,
+            sendBoxSyncTime=self.sent_until,
+            broadcastSyncTime=0,
+        )
+        head = b"\x50" + packed("pullMsg") + packed(self.user) + self._pull_id.to_bytes(2)
+        self._wire.send(head + request.SerializeToString())
+        self._pull_timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._pull_over)
+
+    def _pull_over(self) -> None:
+        if self._pull_timer is not None:
+            self._pull_timer.cancel()
+        self._pull_id = 0
+        if self._notified:
+            self._pull()
+
+    def _on_queryack(self, packet: bytes) -> None:
+        message_id, _, status = _QUERYACK.unpack_from(packet, 1)
+        if packet[0] & _ACKNOWLEDGE and self._wire is not None:
+            self._wire.send(b"\x70" + packet[1:3])
+        if message_id != self._pull_id:
+            return
+        if status:
+            self._pull_over()
+            return
+        reply = DownStreamMessages.FromString(packet[9:])
+        for message in reply.list:
+            self._show(message)
+        self.received_until = reply.syncTime
+        if reply.HasField("finished") and not reply.finished:
+            self._notified = True  # the rest, at once
+        else:
+            self.ready.set()
+        self._pull_over()
+
+    # Heartbeat
+
+    def _ping(self) -> None:
+        if self._wire is not None:
+            self._wire.send(PINGREQ)
+            self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._ping_missed)
+
+    def _ping_missed(self) -> None:
+        self._missed += 1
+        if self._missed < PINGS_MISSED:
+            self._ping()
+        else:
+            self.reconnect()
+
+    def _on_pingresp(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._missed = 0
+        self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._ping)

@@ -1,0 +1,115 @@
+"""A server of one's own: starts `manage.py run` on a free port with fresh data, and stops it again."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 120  # first start: databases are created and migrated
+STOP_SECONDS = 30
+
+
+class StackFailed(RuntimeError):
+    """The server did not come up; carries the end of its log."""
+
+
+class Stack:
+    """A running `manage.py run` and what it tells of itself in its data directory."""
+
+    def __init__(self, data: Path, process: "subprocess.Popen[bytes]", log: Path):
+        self.data = data
+        self.process = process
+        self.log = log
+
+    def describe(self) -> dict[str, Any]:
+        """The content of run.json, which is rewritten whenever a child was restarted."""
+        described: dict[str, Any] = json.loads((self.data / "run.json").read_text())
+        return described
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The content of every node-NAME.json: {"pid", "workers": [{"pid", "kind"}]}."""
+        return [json.loads(path.read_text()) for path in sorted(self.data.glob("node-*.json"))]
+
+    def workers(self, kind: str) -> list[int]:
+        """Process ids of the workers of a kind, "message" or "query"."""
+        return [
+            worker["pid"] for node in self.nodes() for worker in node["workers"] if worker["kind"] == kind
+        ]
+
+    @property
+    def url(self) -> str:
+        return str(self.describe()["url"])
+
+    def stop(self) -> None:
+        """End the server and all its children; kill them when they do not end in time."""
+        pids: list[int] = []
+        with contextlib.suppress(OSError, ValueError):
+            pids = [*self.describe()["pids"].values(), *(pid for node in self.nodes() for pid in _pids(node))]
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+                return
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _pids(node: dict[str, Any]) -> list[int]:
+    return [node["pid"], *(worker["pid"] for worker in node["workers"])]
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(data: Path, **settings: str) -> Iterator[Stack]:
+    """Start a server on `data` with `settings` (IMCLOUD_ names without the prefix); stop it at the end.
+
+    Settings of the caller's environment are not passed on: they describe another server.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
+    environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port())}
+    environment |= {f"IMCLOUD_{name}": value for name, value in settings.items()}
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "run.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "run"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C at the benchmark reaches the server through stop(), once
+        )
+    stack = Stack(data, process, log)
+    try:
+        _wait_until_ready(stack)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _wait_until_ready(stack: Stack) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not (stack.data / "run.json").exists():
+        if stack.process.poll() is not None or time.monotonic() > deadline:
+            tail = stack.log.read_text(errors="replace")[-3000:]
+            raise StackFailed(f"manage.py run is not ready (exit {stack.process.poll()}):\n{tail}")
+        time.sleep(0.1)

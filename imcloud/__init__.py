@@ -1,0 +1,1 @@
+"""The wiring of imcloud: settings, servers, processes. Knows every app, decides nothing."""

@@ -1,0 +1,25 @@
+"""The ASGI application: Django for HTTP, the gateway for `/websocket`."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+http = get_asgi_application()
+
+from apps.routing import gateway
+
+
+async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Clients have one path; any other websocket is turned away before it is accepted."""
+    if scope["path"].rstrip("/") == "/websocket":
+        await gateway.websocket(scope, receive, send)
+    else:
+        await receive()
+        await send({"type": "websocket.close"})
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -1,0 +1,67 @@
+"""The Celery app, `celery -A imcloud`. Queues carry batches; see apps.routing.lanes and the node supervisor."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
+
+from django.conf import settings
+
+SOCKET_TIMEOUT = 2.0  # s; a lane gives up on a broker that does not answer within it
+
+
+
+def timed_work() -> dict[str, dict[str, object]]:
+    """What beat has each SET's nodes do, and how often (s). A task that nobody took in time is left."""
+    every = {"messaging.compensate": 1.0, "messaging.sweep": 600.0}
+    return {
+        f"{task} {server_set}": {
+            "task": task,
+            "schedule": seconds,
+            "args": (server_set,),
+            "options": {"queue": f"{server_set}.beat", "expires": max(seconds, 5.0)},
+        }
+        for server_set in settings.SET_DATABASES
+        for task, seconds in every.items()
+    }
+
+
+app = Celery("imcloud")
+app.conf.update(
+    broker_url=settings.BROKER_URL,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_connection_timeout=SOCKET_TIMEOUT,
+    broker_heartbeat=10,
+    broker_transport_options={
+        # Redis: a task that a dead worker had taken comes back after this many s (default 1 h).
+        "visibility_timeout": 60,
+        "priority_steps": [0],  # one list a queue, so one BRPOP key instead of four
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+    task_serializer="msgpack",
+    accept_content=["msgpack", "json"],
+    event_serializer="json",
+    result_backend=None,
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_publish_retry=False,  # the lane retries, with its own clock and on another node
+    task_default_queue="set1.beat",
+    task_create_missing_queues=True,
+    task_send_sent_event=False,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_log_color=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_state_db=None,
+    timezone=settings.TIME_ZONE,
+    beat_schedule=timed_work(),
+)
+app.autodiscover_tasks()

@@ -1,0 +1,265 @@
+"""The environment variables of imcloud: one table of name, type, default and help.
+
+Standard library only: it is read before anything else is imported. `python -m imcloud.config` prints the table
+for docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import os
+import tempfile
+import zoneinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+PREFIX = "IMCLOUD_"
+SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path on Linux without its closing zero, unix(7)
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the text is one sentence for the operator."""
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    parse.__name__ = f"number {low} to {high}"
+    return parse
+
+
+def choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    parse.__name__ = ", ".join(names)
+    return parse
+
+
+def flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def text(text: str) -> str:
+    return text
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def folder(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a folder")
+    return Path(text).expanduser().absolute()
+
+
+def ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IP address") from None
+
+
+def time_zone(text: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        raise ValueError("must be a time zone name such as Europe/Paris") from None
+    return text
+
+
+def address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if text and not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("must be HOST:PORT")
+    return text
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text and urlsplit(text).scheme not in schemes:
+            raise ValueError(f"must be a URL that begins with {', '.join(s + '://' for s in schemes)}")
+        return text
+
+    parse.__name__ = "URL"
+    return parse
+
+
+def postgres(text: str) -> str:
+    if text:
+        url("postgresql", "postgres")(text)
+        if not urlsplit(text).path.strip("/"):
+            raise ValueError("must name a database, such as postgresql://user:password@host:5432/imcloud")
+    return text
+
+
+def option(parse: Callable[[str], Any], default: str, help: str, shown: str = "") -> Any:
+    """A field of Config. `shown` replaces the default in the documentation when it is computed."""
+    return field(default=parse(default), metadata={"parse": parse, "help": help, "shown": shown or default})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting; the variable's name is IMCLOUD_ and the field's name in capitals."""
+
+    port: int = option(number(1, 65535), "8000", "The TCP port of the web pages, the APIs and the sockets.")
+    bind: str = option(
+        ip_address, "127.0.0.1", "The address to listen on; 0.0.0.0 for every IPv4 address, :: for IPv6."
+    )
+    data: Path = option(
+        folder,
+        str(BASE_DIR / "var"),
+        "The folder of everything that is kept: databases, secrets, logs.",
+        "var beside manage.py",
+    )
+    database_url: str = option(
+        postgres,
+        "",
+        "The control database, postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: the embedded server.",
+    )
+    set_database_url: str = option(
+        postgres,
+        "",
+        "The database of SET set1, its log. It must exist.",
+        "IMCLOUD_DATABASE_URL with _set1 appended to the database's name",
+    )
+    redis_url: str = option(
+        url("redis", "rediss", "unix"),
+        "",
+        "Presence, ledgers and channel layer, redis://HOST:PORT/DB; empty: the embedded server.",
+    )
+    broker_url: str = option(
+        url("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel"),
+        "",
+        "Celery's broker, in kombu's notation.",
+        "IMCLOUD_REDIS_URL with the next database number",
+    )
+    secret_key: str = option(
+        text, "", "Signs the sessions of the admin pages.", "made once in the file secret_key of IMCLOUD_DATA"
+    )
+    debug: bool = option(flag, "0", "1 shows tracebacks to anyone: for development only.")
+    log_level: str = option(
+        choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Records below this level are not logged."
+    )
+    process: str = option(
+        text, "", "The name of this process in its log lines.", "the words of its command line"
+    )
+    public_address: str = option(
+        address,
+        "",
+        "HOST:PORT that navigation hands out to clients.",
+        "the Host of the navigation request",
+    )
+    time_zone: str = option(time_zone, "UTC", "The time zone of the admin pages.")
+    allowed_hosts: tuple[str, ...] = option(
+        names, "*", "The Host names that are answered, separated by commas; * for all."
+    )
+    trusted_origins: tuple[str, ...] = option(
+        names,
+        "",
+        "Origins whose forms are accepted besides the request's own, such as https://im.example.com behind "
+        "a proxy that ends TLS; separated by commas.",
+    )
+
+    @property
+    def socket_dir(self) -> Path:
+        """Where the embedded servers' sockets are: in the data folder, unless that makes their paths too long."""
+        inside = self.data / "run"
+        longest = inside / "postgres" / ".s.PGSQL.5432.lock"
+        if len(os.fsencode(longest)) <= SOCKET_PATH_MAX:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"imcloud-{os.getuid()}-{digest}"
+
+    @property
+    def control_database(self) -> str:
+        """The URL of the control database, the embedded server's when none is set."""
+        return self.database_url or f"postgresql://imcloud@/imcloud?host={self.socket_dir / 'postgres'}"
+
+    @property
+    def set_database(self) -> str:
+        """The URL of set1's database."""
+        if self.set_database_url:
+            return self.set_database_url
+        parts = urlsplit(self.control_database)
+        return joined(parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}_set1", parts.query)
+
+    @property
+    def redis(self) -> str:
+        """The URL of the Redis that holds state, the embedded server's when none is set."""
+        return self.redis_url or f"unix://{self.socket_dir / 'redis.sock'}?db=0"
+
+    @property
+    def broker(self) -> str:
+        """The URL of Celery's broker."""
+        if self.broker_url:
+            return self.broker_url
+        parts = urlsplit(self.redis)
+        query = dict(parse_qsl(parts.query))
+        if parts.scheme == "unix":
+            query["virtual_host"] = str(int(query.pop("db", "0")) + 1)
+            return joined("redis+socket", parts.netloc, parts.path, urlencode(query))
+        database = int(query.pop("db", "") or parts.path.strip("/") or "0") + 1
+        return joined(parts.scheme, parts.netloc, f"/{database}", urlencode(query))
+
+
+def joined(scheme: str, netloc: str, path: str, query: str) -> str:
+    """A URL. SplitResult.geturl() would drop the // of one without a host."""
+    return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+
+
+def database_name(database_url: str) -> str:
+    return unquote(urlsplit(database_url).path.strip("/"))
+
+
+def variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def read(environ: Mapping[str, str]) -> Config:
+    """The configuration that the environment asks for; an empty variable is as good as none.
+
+    Raises ConfigError for a name that is not in the table and for a value that is not of its type.
+    """
+    known = {variable(f.name): f for f in fields(Config)}
+    values = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise ConfigError(f"{name} is not a setting; did you mean {near}?")
+        if not value:
+            continue
+        try:
+            values[known[name].name] = known[name].metadata["parse"](value)
+        except ValueError as error:
+            raise ConfigError(f"{name} {error}, not {value!r}.") from None
+    return Config(**values)
+
+
+def table() -> str:
+    """The Markdown table of docs/settings.md."""
+    lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
+    for f in fields(Config):
+        kind = f.metadata["parse"].__name__.replace("_", " ").replace("postgres", "URL")
+        lines.append(f"| `{variable(f.name)}` | {kind} | {f.metadata['shown'] or '(empty)'} | {f.metadata['help']} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

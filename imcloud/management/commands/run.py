@@ -1,0 +1,266 @@
+"""`manage.py run`: all of imcloud on this machine, supervised, until Ctrl-C."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import ipaddress
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connections
+
+from imcloud import embedded
+from imcloud.config import BASE_DIR, Config
+from imcloud.embedded import EmbeddedError
+from imcloud.launcher import POLL, Child, Launcher
+
+SERVER_START_MAX = 120.0  # s for PostgreSQL or Redis to load what it has
+LEFTOVERS_MAX = 30.0  # s for the children of a launcher that was killed to end
+PROGRESS_EVERY = 5.0  # s
+OPEN_FILES = 65536  # a connection is a file
+END_ORDER = (("gateway",), ("node:", "beat"), ("redis",), ("postgres",))
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+
+class Command(BaseCommand):
+    help = "Start imcloud and everything that it needs; Ctrl-C ends it."
+    requires_system_checks = []  # they import all that the children import
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            Run(settings.CONFIG).forever()
+        except EmbeddedError as error:
+            raise CommandError(str(error)) from None
+
+
+class Run:
+    """One run of the whole stack."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.state = config.data / "run.json"
+        self.facts: dict[str, Any] = {}
+        self.stopped_by: int | None = None
+
+    def forever(self) -> None:
+        """Until a signal. CommandError or EmbeddedError when it cannot start."""
+        refuse_busy_port(self.config)
+        lock = lock_data(self.config.data)
+        raise_open_files()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self.state.unlink(missing_ok=True)
+        self.launcher = Launcher(self.config.data / "log", self._write_state, lock)
+        try:
+            self._start()
+            while True:
+                self._tend()
+        except Stopped:
+            self.launcher.say(f"ending: {signal.Signals(self.stopped_by or signal.SIGTERM).name}")
+        finally:
+            self.state.unlink(missing_ok=True)
+            self.launcher.end(*END_ORDER)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self.stopped_by = number
+
+    def _tend(self) -> None:
+        """Look after the children once; Stopped after a signal."""
+        if self.stopped_by is not None:
+            raise Stopped
+        self.launcher.tend()
+        time.sleep(POLL)
+
+    def _start(self) -> None:
+        started_at = time.monotonic()
+        self._start_servers()
+        self._prepare_databases()
+        self._start_processes()
+        self._wait_until_ready()
+        self._write_state()
+        self._greet(time.monotonic() - started_at)
+
+    def _start_servers(self) -> None:
+        servers: list[tuple[embedded.Server, Callable[[Config], bool]]] = []
+        if not self.config.database_url:
+            servers.append((embedded.postgres(self.config), embedded.postgres_ready))
+        if not self.config.redis_url:
+            servers.append((embedded.redis_server(self.config), embedded.redis_ready))
+        for server, _ in servers:
+            self.facts[f"{server.name}_binary"] = server.command[0]
+            self.launcher.start(Child(server.name, server.command, server.account, server.stop, patience=60))
+        for server, ready in servers:
+            give_up_at = time.monotonic() + SERVER_START_MAX
+            while not ready(self.config):
+                if time.monotonic() > give_up_at:
+                    raise EmbeddedError(f"{server.name} did not start: see {self.config.data}/log/{server.name}.log.")
+                self._tend()
+        if not self.config.database_url:
+            embedded.create_databases(self.config)
+
+    def _prepare_databases(self) -> None:
+        from apps.routing import topology
+        from apps.routing.models import Node
+        from imcloud import first_start
+
+        try:
+            for alias in ("default", *settings.SET_DATABASES.values()):
+                call_command("migrate", database=alias, verbosity=0, interactive=False, skip_checks=True)
+            topology.bootstrap()
+            tenant = first_start.demo_tenant()
+            password = first_start.admin_password(self.config.data / "admin-password")
+            self.nodes = list(Node.objects.order_by("name").values_list("name", flat=True))
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be prepared: {' '.join(str(error).split())}") from error
+        finally:
+            for connection in connections.all():
+                connection.close()
+                connection.close_pool()  # type: ignore[attr-defined]
+        self.facts |= {
+            "url": own_url(self.config),
+            "app_key": tenant.app_key,
+            "app_secret": tenant.app_secret,
+            "admin": {"user": first_start.ADMIN, "password": password},
+            "database_url": self.config.control_database,
+            "set_database_url": self.config.set_database,
+            "redis_url": self.config.redis,
+            "broker_url": self.config.broker,
+        }
+
+    def _start_processes(self) -> None:
+        commands = {"gateway": ["serve"]}
+        commands |= {f"node:{name}": ["node", name] for name in self.nodes}
+        commands |= {"beat": ["beat"]}
+        for name, arguments in commands.items():
+            environment = {
+                "IMCLOUD_DATA": str(self.config.data),
+                "IMCLOUD_PROCESS": name,
+                "PYTHONUNBUFFERED": "1",
+            }
+            program = [sys.executable, str(BASE_DIR / "manage.py"), *arguments]
+            self.launcher.start(Child(name, program, patience=15, environment=environment))
+
+    def _wait_until_ready(self) -> None:
+        """Until /readyz is green: a message has gone gateway, queue, log and back."""
+        began = told_at = time.monotonic()
+        while (answer := get(self.config, "/readyz")) != (200, ""):
+            now = time.monotonic()
+            if now - told_at >= PROGRESS_EVERY:
+                told_at = now
+                self.launcher.say(f"waiting for the first message to go the whole road, {now - began:.0f} s: {answer[1]}")
+            self._tend()
+
+    def _write_state(self) -> None:
+        """DATA/run.json: what tests and tools need to find this run. Only its owner may read the secrets."""
+        if not self.facts.get("url"):
+            return
+        new = self.state.with_suffix(".new")
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(self.facts | {"pids": self.launcher.pids()}, file, indent=1)
+        new.replace(self.state)
+
+    def _greet(self, seconds: float) -> None:
+        url, admin = self.facts["url"], self.facts["admin"]
+        password = admin["password"] or "(made by another installation; manage.py changepassword admin)"
+        self.launcher.say(
+            f"\nimcloud is ready after {seconds:.1f} s; Ctrl-C ends it\n"
+            f"  demo   {url}/demo/\n"
+            f"  admin  {url}/admin/   user {admin['user']}   password {password}\n"
+            f"  tenant demo   app key {self.facts['app_key']}   app secret {self.facts['app_secret']}\n"
+            f"  data   {self.config.data}   logs in log/\n"
+        )
+
+
+def refuse_busy_port(config: Config) -> None:
+    family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.bind, config.port))
+        except OSError as error:
+            raise CommandError(
+                f"Cannot listen on {config.bind} port {config.port}: {error.strerror}. "
+                "Set IMCLOUD_PORT to a free port."
+            ) from None
+
+
+def lock_data(data: Path) -> int:
+    """Take the data folder; CommandError when another run has it. Gives the lock's file descriptor.
+
+    The children inherit it: after a launcher was killed, its servers may still be writing for a moment.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    give_up_at = time.monotonic() + LEFTOVERS_MAX
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            owner = os.pread(lock, 32, 0).decode().strip()
+            if alive(owner) or time.monotonic() > give_up_at:
+                raise CommandError(f"imcloud already runs on {data} (process {owner or 'unknown'}).") from None
+        time.sleep(POLL)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def raise_open_files() -> None:
+    """Let this process and its children open as many files as the system allows, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def own_host(config: Config) -> str:
+    """An address at which this machine reaches the gateway."""
+    bind = ipaddress.ip_address(config.bind)
+    if bind.is_unspecified:
+        return "127.0.0.1" if bind.version == 4 else "::1"
+    return str(bind)
+
+
+def own_url(config: Config) -> str:
+    host = own_host(config)
+    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
+
+
+def get(config: Config, path: str) -> tuple[int, str]:
+    """(200, "") or the status and the reason of a failure; status 0 when nobody answers."""
+    connection = http.client.HTTPConnection(own_host(config), config.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(500).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+    finally:
+        connection.close()
+    return response.status, "" if response.status == 200 else body.strip()

@@ -1,0 +1,38 @@
+"""`manage.py serve`: the web pages, the APIs and the gateway in one Daphne process."""
+
+# First of all: it installs Twisted's asyncio reactor, and the first import of a reactor wins.
+from daphne.server import Server  # isort:skip
+
+import math
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+# A message may have 128 KiB; a method name and the packet's header come on top.
+FRAME_MAX = 129 * 1024  # bytes
+BACKLOG = 4096  # connections that wait to be accepted, when thousands of clients come back at once
+
+
+class Command(BaseCommand):
+    help = "Serve web pages, APIs and client sockets on IMCLOUD_BIND and IMCLOUD_PORT."
+    requires_system_checks = []  # `run` has made them; they take longer than everything else here
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from imcloud.asgi import application
+
+        interface = settings.CONFIG.bind.replace(":", r"\:")
+        server = Server(
+            application=application,
+            endpoints=[f"tcp:port={settings.CONFIG.port}:interface={interface}:backlog={BACKLOG}"],
+            # Clients ping, and the gateway ends those that do not. -1: no connection is too old.
+            websocket_timeout=-1,
+            ping_interval=math.inf,
+            websocket_max_message_size=FRAME_MAX,
+            websocket_max_frame_size=FRAME_MAX,
+            action_logger=None,
+            server_name="",
+        )
+        server.run()
+        if not server.listening_addresses:
+            raise CommandError(f"cannot listen on {settings.CONFIG.bind} port {settings.CONFIG.port}")

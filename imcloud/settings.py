@@ -1,0 +1,142 @@
+"""Django's settings, all of them made from imcloud.config."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from imcloud.config import BASE_DIR, database_name, read
+
+CONFIG = read(os.environ)
+DATA_DIR = CONFIG.data
+PUBLIC_ADDRESS = CONFIG.public_address
+REDIS_URL = CONFIG.redis
+BROKER_URL = CONFIG.broker
+PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
+
+
+def secret_key(file: Path) -> str:
+    """The key in the file; made once. Several processes may start at the same moment: the first one's stays."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        own = file.with_name(f"{file.name}.{os.getpid()}")
+        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(48))
+        try:
+            os.link(own, file)
+        except FileExistsError:
+            pass
+        finally:
+            own.unlink()
+    return file.read_text().strip()
+
+
+SECRET_KEY = CONFIG.secret_key or secret_key(DATA_DIR / "secret_key")
+DEBUG = CONFIG.debug
+ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(CONFIG.trusted_origins)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "imcloud",
+    "apps.accounts",
+    "apps.routing",
+    "apps.messaging",
+]
+# The pages' middleware is listed there; the admin's checks look for it here.
+MIDDLEWARE = ["imcloud.pages.PagesMiddleware"]
+SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
+ROOT_URLCONF = "imcloud.urls"
+ASGI_APPLICATION = "imcloud.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "imcloud" / "demo" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+STATIC_URL = "/static/"
+# Found where they are at each request; there is no step that collects them.
+STATICFILES_DIRS = [BASE_DIR / "imcloud" / "demo" / "static"]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's description of a database URL. Query parameters are libpq's, `host` may be a socket's folder."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": database_name(url),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.pop("host", None) or parts.hostname or "",
+        "PORT": str(query.pop("port", None) or parts.port or ""),
+        "CONN_MAX_AGE": 0,  # the pool keeps the connections
+        "CONN_HEALTH_CHECKS": True,  # a pooled connection to a restarted server would fail once
+        "OPTIONS": {
+            "pool": {"min_size": 0, "max_size": 8, "timeout": 5},  # s; 8 threads of a process at most
+            "connect_timeout": 5,  # s
+            "application_name": f"imcloud {PROCESS_NAME}"[:63],
+            **query,
+        },
+    }
+
+
+DATABASES = {"default": database(CONFIG.control_database), "set1": database(CONFIG.set_database)}
+SET_DATABASES = {"set1": "set1"}  # SET -> alias in DATABASES
+DATABASE_ROUTERS = ["apps.routing.topology.SetRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CHANNEL_LAYERS = {
+    "default": {
+        # Publish/subscribe: one PUBLISH reaches every gateway, where the list-based layer would store a copy
+        # for each and fetch it in three round trips. What it may lose are hints; see apps.routing.feed.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 5, "socket_connect_timeout": 2}]},
+    }
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = CONFIG.time_zone
+USE_TZ = True
+# Browsers ignore this header on plain http and complain about it; a proxy that ends TLS may add it.
+SECURE_CROSS_ORIGIN_OPENER_POLICY = None
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "imcloud.log_format.LineFormatter",
+            "format": f"%(asctime)s %(levelname)-7s [{PROCESS_NAME.replace('%', '%%')}] %(name)s: %(message)s",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": CONFIG.log_level},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True, "level": "INFO"},
+        "django.server": {"handlers": [], "propagate": True},
+        "daphne": {"level": "WARNING"},
+    },
+}

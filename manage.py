@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""Every command of imcloud: `manage.py help` lists them."""
+
+import os
+import sys
+
+from imcloud.config import ConfigError, read
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
+    try:
+        read(os.environ)
+    except ConfigError as error:
+        sys.exit(f"imcloud: {error}")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

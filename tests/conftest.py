@@ -1,0 +1,147 @@
+"""What tests share: a data folder of their own, embedded servers, a whole running stack."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports the settings: nothing of the caller's imcloud, everything in a folder of our own.
+for name in [name for name in os.environ if name.startswith("IMCLOUD_")]:
+    del os.environ[name]
+DATA = Path(tempfile.mkdtemp(prefix="imcloud-tests-"))
+os.environ |= {"IMCLOUD_DATA": str(DATA), "IMCLOUD_PROCESS": "tests", "DJANGO_SETTINGS_MODULE": "imcloud.settings"}
+
+import django
+import redis
+
+from bench.stack import Stack, running
+from imcloud import child, embedded
+from imcloud.config import Config, read
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSER = ROOT / "tests" / "browser"
+BOTH = ["default", "set1"]
+
+
+def pytest_configure() -> None:
+    django.setup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "databases" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.django_db(transaction=True, databases=BOTH, serialized_rollback=True))
+
+
+def missing_for_browser() -> str:
+    """What a browser test lacks here, as a sentence; empty when nothing."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    lacking = [
+        what
+        for what, there in (
+            ("Node.js", shutil.which("node")),
+            ("Chromium", chromium),
+            ("tests/browser/node_modules (npm ci)", (BROWSER / "node_modules").is_dir()),
+        )
+        if not there
+    ]
+    return f"browser tests need {', '.join(lacking)}" if lacking else ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("browser") and (lacking := missing_for_browser()):
+        if os.environ.get("CI") == "true":
+            pytest.fail(lacking, pytrace=False)
+        pytest.skip(lacking)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(DATA, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Config]:
+    """Embedded PostgreSQL and Redis for this test run, where the settings expect them."""
+    config = read(os.environ)
+    processes: list[tuple[embedded.Server, subprocess.Popen[bytes]]] = []
+    try:
+        for server, ready in (
+            (embedded.postgres(config), embedded.postgres_ready),
+            (embedded.redis_server(config), embedded.redis_ready),
+        ):
+            with open(DATA / f"{server.name}.log", "wb") as log:
+                command = child.command_line(server.command, server.account, server.stop)
+                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            processes.append((server, process))
+            wait_for(lambda ready=ready: ready(config), 60, f"{server.name} did not start: {DATA}/{server.name}.log")
+        yield config
+    finally:
+        for server, process in reversed(processes):
+            process.send_signal(server.stop)
+        for _, process in processes:
+            process.wait(30)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, failure: str) -> None:
+    """Until the condition is true; AssertionError with `failure` when it is not within the time."""
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, failure
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: Config) -> None:
+    """Tests use the databases by their real names, so that processes which they start use the same ones."""
+    from django.conf import settings
+
+    for alias in BOTH:
+        settings.DATABASES[alias].setdefault("TEST", {})["NAME"] = settings.DATABASES[alias]["NAME"]
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """The servers go at the end, and the databases with them."""
+    return True
+
+
+@pytest.fixture
+def databases(django_db_serialized_rollback: None, transactional_db: None) -> None:
+    """Both databases, migrated, with committed data; emptied to what the migrations made after the test."""
+
+
+@pytest.fixture
+def redis_client(servers: Config) -> Iterator["redis.Redis"]:
+    """The Redis of this test run, empty (all its databases)."""
+    with redis.Redis.from_url(servers.redis) as client:
+        client.flushall()
+        yield client
+
+
+class WholeStack(Stack):
+    """A running `manage.py run`."""
+
+    @property
+    def app_key(self) -> str:
+        return str(self.describe()["app_key"])
+
+    @property
+    def app_secret(self) -> str:
+        return str(self.describe()["app_secret"])
+
+    def pids(self) -> dict[str, int]:
+        """Process name -> pid, as they are now."""
+        return dict(self.describe()["pids"])
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[WholeStack]:
+    """One whole stack for all tests that only talk to it; those that break one start their own."""
+    with running(DATA / "stack") as started:
+        yield WholeStack(started.data, started.process, started.log)

@@ -1,0 +1,55 @@
+"""`manage.py run` refuses in one sentence, before it has started anything."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.stack import free_port
+from tests.conftest import ROOT, WholeStack
+
+
+def run(data: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
+    environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port())}
+    environment |= {f"IMCLOUD_{name}": value for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "manage.py", "run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
+    )
+
+
+def test_a_busy_port_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = run(tmp_path, PORT=port)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.splitlines() == [
+        f"CommandError: Cannot listen on 127.0.0.1 port {port}: Address already in use. "
+        "Set IMCLOUD_PORT to a free port."
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"secret_key"}
+
+
+@pytest.mark.parametrize("name", ["PROT", "DATABSE_URL"])
+def test_an_unknown_setting_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    refused = run(tmp_path, **{name: "1"})
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"imcloud: IMCLOUD_{name} is not a setting; did you mean IMCLOUD_")
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_on_the_same_data_is_refused(stack: WholeStack) -> None:
+    before = stack.pids()
+    refused = run(stack.data)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"CommandError: imcloud already runs on {stack.data} (process {stack.process.pid})."
+    ]
+    assert stack.pids() == before
