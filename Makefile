@@ -30,7 +30,7 @@ proto: $(VENV)/.dev ## generate the protobuf module again
 		--pyi_out=apps/routing/protocol im.proto
 
 browser:
-	@.ci/browser
+	@sh tests/browser/install.sh || test "$${CI:-}" != true  # elsewhere the tests say that they were skipped
 
 clean: ## remove the virtual environment and the caches; the data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis tests/browser/node_modules

@@ -7,7 +7,6 @@ itself. The SDK's pull every 180 s is left out: no guarantee may rest on it.
 """
 
 import asyncio
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,19 @@ from apps.routing.protocol.im_pb2 import (
     SyncRequestMsg,
     UpStreamMessage,
 )
-
+from apps.routing.protocol.packets import (
+    PINGREQ,
+    ConnAck,
+    Disconnect,
+    DisconnectStatus,
+    PubAck,
+    Publish,
+    Query,
+    QueryAck,
+    QueryCon,
+    decode_downstream,
+    encode_upstream,
+)
 from bench.wire import Wire
 
 CONNACK_SECONDS = 5.0  # from creating the socket
@@ -29,26 +40,13 @@ REQUEST_SECONDS = 30.0
 RECONNECT_SECONDS = 5.0  # between attempts; the first one is made at once
 SOCKET_CLOSED = 30011  # the SDK's own code for a request whose connection went away
 CLOSED_EARLY = -1  # in place of a CONNACK status
-KICKED = 1  # DISCONNECT status after which the SDK stays away
 
-CONNACK, PUBLISH, PUBACK, QUERYACK, PINGRESP, DISCONNECT = 2, 3, 4, 6, 13, 14  # high half of the header byte
-PINGREQ = b"\xc0"
-_ACKNOWLEDGE = 0x06  # QoS bits of the header byte: not zero asks for an acknowledgement
-_SYNCED = 0x08  # dup: copy of what another device of the user sent
-_PUBACK = struct.Struct(">HIHHH")  # message id, seconds, status, milliseconds, length of the uid
-_QUERYACK = struct.Struct(">HIH")  # message id, seconds, status
 OWN = 1  # DownStreamMessage.direction
 TEXT = "RC:TxtMsg"
 PERSISTED_AND_COUNTED = 3
 
 Answered = Callable[[Any, int, str, int], None]  # context of send(), status, uid, time in ms
 Shown = Callable[[DownStreamMessage], None]
-
-
-def packed(text: str) -> bytes:
-    """A string of the wire: two bytes of length, then UTF-8."""
-    data = text.encode()
-    return len(data).to_bytes(2) + data
 
 
 def websocket_url(url: str, app_key: str, token: str) -> str:
@@ -130,7 +128,8 @@ class Client:
             return False
         prefix = self._prefixes.get(target)
         if prefix is None:
-            prefix = self._prefixes[target] = b"\x32" + packed("ppMsgP") + packed(target)
+            # All of the packet but what changes: the message id and the payload stand at its end.
+            prefix = self._prefixes[target] = encode_upstream(Publish("ppMsgP", target, 0, b""))[:-2]
         message_id = self._next_id()
         self._pending[message_id] = context
         self._wire.send(prefix + message_id.to_bytes(2) + upstream)
@@ -185,56 +184,48 @@ class Client:
 
     # Packets
 
-    def _on_packet(self, packet: bytes) -> None:
-        kind = packet[0] >> 4
-        if kind == PUBACK:
+    def _on_packet(self, data: bytes) -> None:
+        packet = decode_downstream(data)
+        if type(packet) is PubAck:
             self._on_puback(packet)
-        elif kind == PUBLISH:
+        elif type(packet) is Publish:
             self._on_publish(packet)
-        elif kind == QUERYACK:
+        elif type(packet) is QueryAck:
             self._on_queryack(packet)
-        elif kind == PINGRESP:
-            self._on_pingresp()
-        elif kind == CONNACK:
+        elif type(packet) is ConnAck:
             self._on_connack(packet)
-        elif kind == DISCONNECT and packet[2] == KICKED:
-            self.refused = KICKED
+        elif type(packet) is Disconnect:
+            if packet.status == DisconnectStatus.OTHER_DEVICE:  # the only one after which the SDK stays away
+                self.refused = packet.status
+        else:
+            self._on_pingresp()
 
-    def _on_connack(self, packet: bytes) -> None:
-        assert self._connack is not None
-        status = packet[2]
-        if not status:
-            start = 5 + int.from_bytes(packet[3:5])
-            self.session = packet[start + 2 : start + 2 + int.from_bytes(packet[start : start + 2])].decode()
-        if not self._connack.done():
-            self._connack.set_result(status)
+    def _on_connack(self, packet: ConnAck) -> None:
+        self.session = packet.session_id
+        if self._connack is not None and not self._connack.done():
+            self._connack.set_result(packet.status)
 
-    def _on_puback(self, packet: bytes) -> None:
-        message_id, seconds, status, milliseconds, size = _PUBACK.unpack_from(packet, 1)
-        context = self._pending.pop(message_id, None)
+    def _on_puback(self, packet: PubAck) -> None:
+        context = self._pending.pop(packet.message_id, None)
         if context is None:
             return
-        uid, time = packet[13 : 13 + size].decode(), seconds * 1000 + milliseconds
-        if not status:
-            self._sent_uids.append(uid)
-            self.sent_until = max(self.sent_until, time)
-        self._on_answer(context, status, uid, time)
+        if not packet.status:
+            self._sent_uids.append(packet.uid)
+            self.sent_until = max(self.sent_until, packet.time)
+        self._on_answer(context, packet.status, packet.uid, packet.time)
 
-    def _on_publish(self, packet: bytes) -> None:
-        topic_end = 7 + int.from_bytes(packet[5:7])
-        topic = packet[7:topic_end]
-        start = topic_end + 2 + int.from_bytes(packet[topic_end : topic_end + 2])
-        if packet[0] & _SYNCED:
+    def _on_publish(self, packet: Publish) -> None:
+        if packet.dup:  # what another device of the user sent; a user here has one
             return
-        if packet[0] & _ACKNOWLEDGE and self._wire is not None:  # the transport acknowledges, shown or not
-            self._wire.send(b"\x40" + packet[start : start + 2])
-        if topic == b"s_ntf":
+        if packet.qos and self._wire is not None:  # the transport acknowledges, shown or not
+            self._wire.send(b"\x40" + packet.message_id.to_bytes(2))
+        if packet.topic == "s_ntf":
             self._pull()
-        elif topic == b"s_msg":
+        elif packet.topic == "s_msg":
             if self._pull_id or not self.ready.is_set():
                 self.dropped += 1
                 return
-            self._show(DownStreamMessage.FromString(packet[start + 2 :]))
+            self._show(DownStreamMessage.FromString(packet.payload))
 
     def _show(self, message: DownStreamMessage) -> None:
         if message.direction == OWN:
@@ -265,8 +256,8 @@ class Client:
             sendBoxSyncTime=self.sent_until,
             broadcastSyncTime=0,
         )
-        head = b"\x50" + packed("pullMsg") + packed(self.user) + self._pull_id.to_bytes(2)
-        self._wire.send(head + request.SerializeToString())
+        query = Query("pullMsg", self.user, self._pull_id, request.SerializeToString())
+        self._wire.send(encode_upstream(query))
         self._pull_timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._pull_over)
 
     def _pull_over(self) -> None:
@@ -276,16 +267,15 @@ class Client:
         if self._notified:
             self._pull()
 
-    def _on_queryack(self, packet: bytes) -> None:
-        message_id, _, status = _QUERYACK.unpack_from(packet, 1)
-        if packet[0] & _ACKNOWLEDGE and self._wire is not None:
-            self._wire.send(b"\x70" + packet[1:3])
-        if message_id != self._pull_id:
+    def _on_queryack(self, packet: QueryAck) -> None:
+        if packet.qos and self._wire is not None:
+            self._wire.send(encode_upstream(QueryCon(packet.message_id)))
+        if packet.message_id != self._pull_id:
             return
-        if status:
+        if packet.status:
             self._pull_over()
             return
-        reply = DownStreamMessages.FromString(packet[9:])
+        reply = DownStreamMessages.FromString(packet.payload)
         for message in reply.list:
             self._show(message)
         self.received_until = reply.syncTime

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage
-
 from bench.client import OWN, SOCKET_CLOSED, Client, text_message, websocket_url
 from bench.ledger import Ledger, Verdict
 

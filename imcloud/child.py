@@ -53,7 +53,9 @@ def become(uid: int, gid: int, pass_permissions: bool) -> None:
     if pass_permissions:
         bit = 1 << CAP_DAC_OVERRIDE
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)  # effective, permitted, inheritable; the high words
+        sets = (ctypes.c_uint32 * 6)(
+            bit, bit, bit, 0, 0, 0
+        )  # effective, permitted, inheritable; the high words
         call(libc, "capset", header, sets)
         call(libc, "prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
 

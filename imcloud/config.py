@@ -1,7 +1,7 @@
 """The environment variables of imcloud: one table of name, type, default and help.
 
-Standard library only: it is read before anything else is imported. `python -m imcloud.config` prints the table
-for docs/settings.md.
+Standard library only: it is read before anything else is imported. `python -m imcloud.config` prints the
+table for docs/settings.md.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Config:
 
     @property
     def socket_dir(self) -> Path:
-        """Where the embedded servers' sockets are: in the data folder, unless that makes their paths too long."""
+        """Where the embedded servers' sockets are: in the data folder, unless their paths get too long."""
         inside = self.data / "run"
         longest = inside / "postgres" / ".s.PGSQL.5432.lock"
         if len(os.fsencode(longest)) <= SOCKET_PATH_MAX:
@@ -257,7 +257,9 @@ def table() -> str:
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
     for f in fields(Config):
         kind = f.metadata["parse"].__name__.replace("_", " ").replace("postgres", "URL")
-        lines.append(f"| `{variable(f.name)}` | {kind} | {f.metadata['shown'] or '(empty)'} | {f.metadata['help']} |")
+        lines.append(
+            f"| `{variable(f.name)}` | {kind} | {f.metadata['shown'] or '(empty)'} | {f.metadata['help']} |"
+        )
     return "\n".join(lines)
 
 

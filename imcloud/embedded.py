@@ -1,9 +1,9 @@
-"""The embedded servers: real PostgreSQL and Redis from PyPI wheels, on Unix sockets that nobody else may open.
+"""The embedded servers: real PostgreSQL and Redis from PyPI wheels, on Unix sockets that only we may open.
 
 Whoever may open a socket may connect without a password: Redis' socket and the folder of PostgreSQL's are
-0700, and nothing listens on the network.
-PostgreSQL refuses to run as root. When root starts it, it runs as the system user `imcloud`, which owns its
-data and its socket's folder; folders above them that are closed to others stay as they are (see child.become).
+0700, and nothing listens on the network. PostgreSQL refuses to run as root. When root starts it, it runs as
+the system user `imcloud`, which owns its data and its socket's folder; folders above them that are closed to
+others stay as they are (see child.become).
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ def postgres(config: Config) -> Server:
     settings = POSTGRES_SETTINGS | {"unix_socket_directories": str(sockets)}
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for its clients.
-    return Server("postgres", [str(binaries / "postgres"), "-D", str(data), *arguments], account, signal.SIGINT)
+    return Server(
+        "postgres", [str(binaries / "postgres"), "-D", str(data), *arguments], account, signal.SIGINT
+    )
 
 
 def postgres_ready(config: Config) -> bool:

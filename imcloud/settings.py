@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imcloud.config import BASE_DIR, database_name, read
+from imcloud.log_format import not_unavailable
 
 CONFIG = read(os.environ)
 DATA_DIR = CONFIG.data
@@ -18,7 +19,7 @@ PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
 
 
 def secret_key(file: Path) -> str:
-    """The key in the file; made once. Several processes may start at the same moment: the first one's stays."""
+    """The key in the file; made once. Of several processes that start at the same moment the first wins."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         own = file.with_name(f"{file.name}.{os.getpid()}")
@@ -76,7 +77,7 @@ STATICFILES_DIRS = [BASE_DIR / "imcloud" / "demo" / "static"]
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's description of a database URL. Query parameters are libpq's, `host` may be a socket's folder."""
+    """Django's description of a database URL. Query parameters are libpq's; `host` may be a folder."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     return {
@@ -129,13 +130,19 @@ LOGGING = {
     "formatters": {
         "line": {
             "()": "imcloud.log_format.LineFormatter",
-            "format": f"%(asctime)s %(levelname)-7s [{PROCESS_NAME.replace('%', '%%')}] %(name)s: %(message)s",
+            "format": "%(asctime)s %(levelname)-7s [{process}] %(name)s: %(message)s".replace(
+                "{process}", PROCESS_NAME.replace("%", "%%")
+            ),
         }
+    },
+    "filters": {
+        "not_unavailable": {"()": "django.utils.log.CallbackFilter", "callback": not_unavailable},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": CONFIG.log_level},
     "loggers": {
         "django": {"handlers": [], "propagate": True, "level": "INFO"},
+        "django.request": {"filters": ["not_unavailable"]},
         "django.server": {"handlers": [], "propagate": True},
         "daphne": {"level": "WARNING"},
     },

@@ -1,5 +1,6 @@
 """What tests share: a data folder of their own, embedded servers, a whole running stack."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -15,7 +16,11 @@ import pytest
 for name in [name for name in os.environ if name.startswith("IMCLOUD_")]:
     del os.environ[name]
 DATA = Path(tempfile.mkdtemp(prefix="imcloud-tests-"))
-os.environ |= {"IMCLOUD_DATA": str(DATA), "IMCLOUD_PROCESS": "tests", "DJANGO_SETTINGS_MODULE": "imcloud.settings"}
+os.environ |= {
+    "IMCLOUD_DATA": str(DATA),
+    "IMCLOUD_PROCESS": "tests",
+    "DJANGO_SETTINGS_MODULE": "imcloud.settings",
+}
 
 import django
 import redis
@@ -41,12 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def missing_for_browser() -> str:
     """What a browser test lacks here, as a sentence; empty when nothing."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     lacking = [
         what
         for what, there in (
             ("Node.js", shutil.which("node")),
-            ("Chromium", chromium),
+            ("Chromium", shutil.which("chromium")),
             ("tests/browser/node_modules (npm ci)", (BROWSER / "node_modules").is_dir()),
         )
         if not there
@@ -79,7 +83,11 @@ def servers() -> Iterator[Config]:
                 command = child.command_line(server.command, server.account, server.stop)
                 process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             processes.append((server, process))
-            wait_for(lambda ready=ready: ready(config), 60, f"{server.name} did not start: {DATA}/{server.name}.log")
+            wait_for(
+                functools.partial(ready, config),
+                60,
+                f"{server.name} did not start: {DATA}/{server.name}.log",
+            )
         yield config
     finally:
         for server, process in reversed(processes):
@@ -102,7 +110,10 @@ def django_db_modify_db_settings(servers: Config) -> None:
     from django.conf import settings
 
     for alias in BOTH:
-        settings.DATABASES[alias].setdefault("TEST", {})["NAME"] = settings.DATABASES[alias]["NAME"]
+        # No dependencies: a run of tests that use set1 only does not make the other one.
+        settings.DATABASES[alias].setdefault("TEST", {}).update(
+            NAME=settings.DATABASES[alias]["NAME"], DEPENDENCIES=[]
+        )
 
 
 @pytest.fixture(scope="session")

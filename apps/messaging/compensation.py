@@ -40,4 +40,6 @@ def run(server_set: str) -> None:
         pipeline.hincrby(STATISTICS, "notified", len(late))
         pipeline.hincrby(STATISTICS, "late", sum(late))
         pipeline.execute()
-    logger.info("%s: compensation notified %d connections, the latest %d ms late", server_set, len(late), max(late))
+    logger.info(
+        "%s: compensation notified %d connections, the latest %d ms late", server_set, len(late), max(late)
+    )

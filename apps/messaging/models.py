@@ -53,7 +53,9 @@ class Message(models.Model):
                 fields=("tenant", "target", "time"), name="message_inbox", condition=models.Q(kind=PRIVATE)
             ),
             models.Index(
-                fields=("tenant", "sender", "time"), name="message_sendbox", condition=models.Q(kind__gt=CANARY)
+                fields=("tenant", "sender", "time"),
+                name="message_sendbox",
+                condition=models.Q(kind__gt=CANARY),
             ),
             models.Index(
                 fields=("tenant", "conversation", "time"),

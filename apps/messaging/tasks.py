@@ -98,9 +98,7 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
             answers.append(Answer(index, 0, at))
         else:
             rows.append(log.row(seq, at, entry))
-    return Hint(
-        batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers
-    )
+    return Hint(batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers)
 
 
 def _verdicts(server_set: str, new: Sequence[tuple[int, Request]]) -> list[Verdict]:
@@ -114,7 +112,9 @@ def _verdicts(server_set: str, new: Sequence[tuple[int, Request]]) -> list[Verdi
 
 def _status_row(request: Request, verdict: Status, at: int) -> Row:
     r = request
-    return Row(0, r.uid, at, r.tenant, verdict.kind, r.user, r.target, (r.target,), False, r.method, r.payload)
+    return Row(
+        0, r.uid, at, r.tenant, verdict.kind, r.user, r.target, (r.target,), False, r.method, r.payload
+    )
 
 
 @shared_task(name=ANSWER)

@@ -25,9 +25,7 @@ class Feed:
     `apply(row)` shows one row; `skipped(seq)` says that rows up to seq were passed over.
     """
 
-    def __init__(
-        self, server_set: str, apply: Callable[[Row], None], skipped: Callable[[int], None]
-    ) -> None:
+    def __init__(self, server_set: str, apply: Callable[[Row], None], skipped: Callable[[int], None]) -> None:
         self.server_set = server_set
         self.covered = -1  # seq up to which rows were applied; -1: where the log ends is not known yet
         self._apply = apply

@@ -39,7 +39,9 @@ PULL = "pullMsg"
 # What gateways ask nodes for themselves. A client that names one is told that there is no such method.
 INTERNAL = frozenset({"readFeed", "ackCursor", "canary"})
 IN_FLIGHT_MAX = 256  # unanswered publishes and queries a connection; past it they are refused as too fast
-UNCONFIRMED_MAX = 64  # query replies that a client may leave without QUERYCON, so that unread ones are bounded
+UNCONFIRMED_MAX = (
+    64  # query replies that a client may leave without QUERYCON, so that unread ones are bounded
+)
 
 _STATUS = {
     # Expired is answered as incorrect: every SDK then asks its app for a new token (PROTOCOL 7.1).

@@ -20,8 +20,13 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     try:
         process = await asyncio.wait_for(running(), START_PATIENCE)
     except TimeoutError:
-        return JsonResponse({"ready": False, "reason": "the gateway has not found its log yet"}, status=503)
+        return _not_ready("the gateway has not found its log yet")
     if not process.road_open:
-        reason = f"no message has come back from the log for {ROAD_STALE:.0f} s"
-        return JsonResponse({"ready": False, "reason": reason}, status=503)
+        return _not_ready(f"no message has come back from the log for {ROAD_STALE:.0f} s")
     return JsonResponse({"ready": True, "connections": len(process.hub.connections)})
+
+
+def _not_ready(reason: str) -> JsonResponse:
+    response = JsonResponse({"ready": False, "reason": reason}, status=503)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # asked every second, and no fault of Django's
+    return response

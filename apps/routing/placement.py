@@ -29,6 +29,8 @@ def slot(app_key: str, resource: str) -> int:
 def ranked(candidates: Iterable[tuple[str, float]], *key: str) -> list[str]:
     """Names of the (name, weight) candidates, the best for this key first; weight 0 is left out."""
     scored = [
-        (-log((digest(name, *key) + 0.5) / _SPACE) / weight, name) for name, weight in candidates if weight > 0
+        (-log((digest(name, *key) + 0.5) / _SPACE) / weight, name)
+        for name, weight in candidates
+        if weight > 0
     ]
     return [name for _, name in sorted(scored)]

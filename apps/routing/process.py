@@ -52,9 +52,7 @@ class Process:
         self.feeds = {name: self._feed(name) for name in topology.current.sets}
         self.road_at = 0.0  # monotonic s at which the last message came back from the log
         self._layer = get_channel_layer()
-        self._redis = aioredis.Redis.from_url(
-            settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2
-        )
+        self._redis = aioredis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
         self._changed = asyncio.Event()
         self._owed: dict[str, set[str]] = {}  # SET -> ledger members written at the last beat
         self._canary_out = False
@@ -81,6 +79,10 @@ class Process:
         self._changed.set()
 
     @property
+    def _open(self) -> bool:
+        return all(feed.covered >= 0 for feed in self.feeds.values())
+
+    @property
     def road_open(self) -> bool:
         """Whether a message went gateway, queue, log and back within the last `ROAD_STALE` s."""
         return self.road_at > 0 and time.monotonic() - self.road_at < ROAD_STALE
@@ -93,7 +95,7 @@ class Process:
             asyncio.ensure_future(self._sweep()),
             asyncio.ensure_future(self._beat()),
         ]
-        while any(feed.covered < 0 for feed in self.feeds.values()):
+        while not self._open:
             await asyncio.sleep(0.02)
 
     async def _subscribe(self) -> str:
@@ -110,7 +112,12 @@ class Process:
                 return channel
 
     async def _receive(self, channel: str) -> None:
-        takes = {"hint": self._on_hint, "notify": self._on_notify, "drop": self._on_drop, "newer": self._on_newer}
+        takes = {
+            "hint": self._on_hint,
+            "notify": self._on_notify,
+            "drop": self._on_drop,
+            "newer": self._on_newer,
+        }
         while True:
             message = await self._layer.receive(channel)
             try:
@@ -195,7 +202,8 @@ class Process:
         for feed in self.feeds.values():
             self._read(feed)
         self.hub.drop_idle(now)
-        if now - self.road_at > CANARY_AFTER and not self._canary_out:
+        # Not before the feeds know where their logs end: a row from before that is not shown, so not acknowledged.
+        if self._open and now - self.road_at > CANARY_AFTER and not self._canary_out:
             self._canary_out = True
             self.lanes.enter(Request(0, "", "canary", "canary", b""), self._on_canary)
         moved = self.hub.take_cursors()

@@ -46,9 +46,7 @@ class Reading(Enum):
 
 
 @types.coroutine
-def _resume(
-    started: Coroutine[Any, Any, None], waits_for: Any
-) -> Generator[Any, Any, None]:
+def _resume(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
     """Go on with a coroutine that was started by hand and now waits."""
     while True:
         try:

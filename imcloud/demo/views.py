@@ -1,6 +1,6 @@
 """The chat page at /demo/, and the tokens that it signs in with.
 
-Anyone may be any user of the tenant named `demo`, and of no other: lock or delete that tenant to close the page.
+Anyone may be any user of the tenant named `demo`, and of no other: lock that tenant to close the page.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts import tokens
-from apps.accounts.directory import TenantEntry, directory
+from apps.accounts.directory import TenantEntry
 from apps.accounts.models import Tenant, User
 
 TENANT = "demo"
 USER_ID_MAX = 64  # bytes (PROTOCOL 6.14)
-# The sockets' host is whatever navigation names, so any host is allowed for those; nothing else leaves the origin.
+# Sockets go to the hosts that navigation names, so they may go anywhere; all else stays at the origin.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -71,24 +71,19 @@ def page(request: HttpRequest) -> HttpResponse:
 @require_POST
 @never_cache
 def sign_in(request: HttpRequest) -> JsonResponse:
-    """A token of the demo tenant for the form's `user`: {"userId", "token", "appKey"}, or {"error"} for a person."""
+    """A token for the form's `user`: {"userId", "token", "appKey"}, or {"error"}, a sentence for a person."""
     if not sign_ins.take():
         return _error(429, "Too many people are signing in. Try again in a moment.")
     user_id = unicodedata.normalize("NFC", request.POST.get("user", "")).strip()
     if not user_id or len(user_id.encode()) > USER_ID_MAX or not user_id.isprintable():
         return _error(400, f"A user name has 1 to {USER_ID_MAX} bytes and no control characters.")
-    tenant = _demo_tenant()
-    if tenant is None or tenant.locked:
+    tenant = Tenant.objects.filter(name=TENANT, state=Tenant.State.ACTIVE).first()
+    if tenant is None:
         return _error(404, f"This installation has no open tenant named “{TENANT}”.")
     # Not save(): that would have every process read the directory again, and nothing in it has changed.
-    User.objects.bulk_create([User(tenant_id=tenant.id, user_id=user_id, name=user_id)], ignore_conflicts=True)
-    token = tokens.issue(tenant, user_id)
+    User.objects.bulk_create([User(tenant=tenant, user_id=user_id, name=user_id)], ignore_conflicts=True)
+    token = tokens.issue(TenantEntry(tenant.pk, tenant.name, tenant.app_key, tenant.app_secret), user_id)
     return JsonResponse({"userId": user_id, "token": token, "appKey": tenant.app_key})
-
-
-def _demo_tenant() -> TenantEntry | None:
-    app_key = Tenant.objects.filter(name=TENANT).values_list("app_key", flat=True).first()
-    return directory.current.by_key(app_key) if app_key else None
 
 
 def _error(status: int, text: str) -> JsonResponse:

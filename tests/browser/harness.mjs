@@ -89,6 +89,7 @@ export class World {
     const context = options.context ?? (await this.browser.newContext(options));
     if (!this.contexts.includes(context)) this.contexts.push(context);
     const page = await context.newPage();
+    page.setDefaultTimeout(WAIT_MS);
     const note = (text) => this.log.push(`${page.url().slice(-40)}: ${text.slice(0, 300)}`);
     page.on("console", (message) => message.type() === "error" && note(message.text()));
     page.on("pageerror", (error) => note(String(error)));

@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")"
 
 missing=""
-command -v npm >/dev/null || missing="nodejs npm"
-[ -x /usr/bin/chromium ] || missing="$missing chromium"
+{ command -v node && command -v npm; } >/dev/null || missing="nodejs npm"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "The browser tests need: $missing (on Debian: apt-get install $missing)" >&2

@@ -1,7 +1,6 @@
 /* Runs scenarios on demand in one Chromium: reads {"scenario", "sdk"} lines, answers {"error", "log"} lines.
  *
- *   node runner.mjs '{"url": …, "app_key": …, "app_secret": …, "data": …, "manage": [program, argument…]}'
- *   node runner.mjs --list                      names the scenarios as JSON: {"sdk": […], "demo": […]}
+ *   node runner.mjs '{"url": …, "app_key": …, "app_secret": …, "data": …, "manage": [program, argument…], "chromium": …}'
  */
 
 import { createInterface } from "node:readline";
@@ -11,8 +10,7 @@ import * as demo from "./demo_scenarios.mjs";
 import * as sdk from "./sdk_scenarios.mjs";
 
 const SCENARIO_MS = 60_000;
-const CHROMIUM = {
-  executablePath: "/usr/bin/chromium",
+const OPTIONS = {
   headless: true,
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -40,7 +38,7 @@ async function run(world, scenario) {
 
 async function main(config) {
   const { chromium } = await import("playwright-core");
-  const [pages, browser] = await Promise.all([servePages(), chromium.launch(CHROMIUM)]);
+  const [pages, browser] = await Promise.all([servePages(), chromium.launch({ ...OPTIONS, executablePath: config.chromium })]);
   for await (const line of createInterface({ input: process.stdin })) {
     const wanted = JSON.parse(line);
     const world = new World(config, browser, pages, wanted.sdk);
@@ -51,5 +49,4 @@ async function main(config) {
   process.exit(0); // the page server would keep the process
 }
 
-if (process.argv[2] === "--list") console.log(JSON.stringify({ sdk: Object.keys(sdk), demo: Object.keys(demo) }));
-else await main(JSON.parse(process.argv[2]));
+await main(JSON.parse(process.argv[2]));

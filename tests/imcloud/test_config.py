@@ -43,7 +43,10 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_right(name: str, val
 @pytest.mark.parametrize(
     ("control", "expected"),
     [
-        ("postgresql://u:p%40@db:5433/im?sslmode=require", "postgresql://u:p%40@db:5433/im_set1?sslmode=require"),
+        (
+            "postgresql://u:p%40@db:5433/im?sslmode=require",
+            "postgresql://u:p%40@db:5433/im_set1?sslmode=require",
+        ),
         ("postgresql:///im?host=/run/pg", "postgresql:///im_set1?host=/run/pg"),
     ],
 )

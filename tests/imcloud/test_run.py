@@ -17,7 +17,12 @@ def run(data: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port())}
     environment |= {f"IMCLOUD_{name}": value for name, value in settings.items()}
     return subprocess.run(
-        [sys.executable, "manage.py", "run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
+        [sys.executable, "manage.py", "run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
 
 

@@ -95,7 +95,9 @@ def test_writers_side_by_side_leave_no_gap_and_a_reader_by_seq_misses_nothing(lo
 def test_a_connection_that_breaks_between_batches_is_opened_again(log: Log) -> None:
     log.append([entry()], within=1)
     with connections["set1"].cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
     log.append([entry()], within=2)
     assert len(stored(log)) == 2
 

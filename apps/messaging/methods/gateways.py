@@ -29,9 +29,7 @@ def read_feed(server_set: str, request: Request) -> Answer:
     after: int = msgpack.unpackb(request.payload)
     rows = log.of(server_set).read(_FEED, (after if after >= 0 else 1 << 62, FEED_PAGE))
     head = rows[0][0]
-    found = [
-        log.row(seq, at, log.Entry(*entry)) for _, seq, at, *entry in rows if seq is not None
-    ]
+    found = [log.row(seq, at, log.Entry(*entry)) for _, seq, at, *entry in rows if seq is not None]
     upto = found[-1].seq if len(found) == FEED_PAGE else head
     hint = Hint(server_set, upto if after < 0 else after, upto, found)
     return Answer(0, 0, 0, hint.pack(), head)

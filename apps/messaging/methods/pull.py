@@ -36,9 +36,7 @@ _SENDBOX = f"""
        AND flags & {HIDDEN_FROM_SENDER} = 0 ORDER BY time LIMIT %(limit)s)"""
 _PULL = _HEAD.format(_INBOX + " ORDER BY time LIMIT %(limit)s") + " ORDER BY m.time"
 _PULL_BOTH = (
-    _HEAD.format(
-        f"SELECT * FROM ({_INBOX} UNION ALL {_SENDBOX}) both_boxes ORDER BY time LIMIT %(limit)s"
-    )
+    _HEAD.format(f"SELECT * FROM ({_INBOX} UNION ALL {_SENDBOX}) both_boxes ORDER BY time LIMIT %(limit)s")
     + " ORDER BY m.time"
 )
 _HISTORY = f"""

@@ -1,6 +1,6 @@
 """The numbers that a server answers with, each written once, with what the client does about it.
 
-Sources: the published Web SDKs of generations 2, 4 and 5 (v2, v4, v5 below). A status is 8 bits in CONNACK and
+Source: the published Web SDKs of generations 2, 4 and 5 (v2, v4, v5 below). A status is 8 bits in CONNACK and
 DISCONNECT, 16 bits in PUBACK and QUERYACK.
 """
 

@@ -28,6 +28,7 @@ from imcloud.launcher import POLL, Child, Launcher
 
 SERVER_START_MAX = 120.0  # s for PostgreSQL or Redis to load what it has
 LEFTOVERS_MAX = 30.0  # s for the children of a launcher that was killed to end
+READY_EVERY = 0.2  # s between looks at /readyz
 PROGRESS_EVERY = 5.0  # s
 OPEN_FILES = 65536  # a connection is a file
 END_ORDER = (("gateway",), ("node:", "beat"), ("redis",), ("postgres",))
@@ -108,7 +109,9 @@ class Run:
             give_up_at = time.monotonic() + SERVER_START_MAX
             while not ready(self.config):
                 if time.monotonic() > give_up_at:
-                    raise EmbeddedError(f"{server.name} did not start: see {self.config.data}/log/{server.name}.log.")
+                    raise EmbeddedError(
+                        f"{server.name} did not start: see {self.config.data}/log/{server.name}.log."
+                    )
                 self._tend()
         if not self.config.database_url:
             embedded.create_databases(self.config)
@@ -159,11 +162,15 @@ class Run:
         """Until /readyz is green: a message has gone gateway, queue, log and back."""
         began = told_at = time.monotonic()
         while (answer := get(self.config, "/readyz")) != (200, ""):
-            now = time.monotonic()
-            if now - told_at >= PROGRESS_EVERY:
-                told_at = now
-                self.launcher.say(f"waiting for the first message to go the whole road, {now - began:.0f} s: {answer[1]}")
-            self._tend()
+            asked_at = time.monotonic()
+            if asked_at - told_at >= PROGRESS_EVERY:
+                told_at = asked_at
+                waited = f"{asked_at - began:.0f} s"
+                self.launcher.say(
+                    f"waiting for the first message to go the whole road, {waited}: {answer[1]}"
+                )
+            while time.monotonic() < asked_at + READY_EVERY:
+                self._tend()
 
     def _write_state(self) -> None:
         """DATA/run.json: what tests and tools need to find this run. Only its owner may read the secrets."""
@@ -214,7 +221,9 @@ def lock_data(data: Path) -> int:
         except BlockingIOError:
             owner = os.pread(lock, 32, 0).decode().strip()
             if alive(owner) or time.monotonic() > give_up_at:
-                raise CommandError(f"imcloud already runs on {data} (process {owner or 'unknown'}).") from None
+                raise CommandError(
+                    f"imcloud already runs on {data} (process {owner or 'unknown'})."
+                ) from None
         time.sleep(POLL)
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -63,8 +63,10 @@ const STATE_TEXT = {
 };
 
 function showState({ state, code }) {
-  $("connection").dataset.state = state;
-  $("connection-text").textContent = STATE_TEXT[state];
+  for (const place of document.querySelectorAll(".connection")) {
+    place.dataset.state = state;
+    place.lastElementChild.textContent = STATE_TEXT[state];
+  }
   $("banner").hidden = !["kicked", "refused"].includes(state);
   if (state === "kicked") {
     $("banner-text").textContent = "You are signed in elsewhere.";
@@ -190,7 +192,7 @@ async function loadHistory() {
     scroll.scrollTop = conversation.oldest ? scroll.scrollHeight - fromEnd : scroll.scrollHeight;
     conversation.oldest = page.messages[0]?.time ?? conversation.oldest;
     conversation.more = page.more;
-    $("history-state").textContent = page.more ? "" : conversation.rows.size ? "The beginning" : "Say hello";
+    $("history-state").textContent = "";
   } catch (error) {
     if (conversation === current) $("history-state").textContent = failureText(error.code);
   } finally {
@@ -249,6 +251,7 @@ function sendText(event) {
   const text = $("text").value.trim();
   if (!text || !current) return;
   $("text").value = "";
+  typedAt = 0;
   fitComposer();
   const clientId = crypto.getRandomValues(new Uint32Array(2)).reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
   const draft = { peer: current.peer, text, time: Date.now(), unsure: false };

@@ -1,0 +1,229 @@
+"""A crew: the workers of one kind (message or query) of a node, and how many of them there are."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from apps.routing.publisher import Publisher
+from apps.routing.worker import BEGINS, CANARY, ENDS, PROBED
+
+logger = logging.getLogger(__name__)
+
+ASK_EVERY = 2.0  # s of silence after which a worker gets a canary, and between two unanswered ones
+STALE = 6.0  # s without an answer after which an idle worker counts as connected but not consuming
+START_MAX = 40.0  # s from the first canary that the broker took to the first sign of a new worker's life
+STUCK = 60.0  # s in one task after which a worker is replaced; a batch lives for a few
+END_PATIENCE = 5.0  # s from SIGTERM to SIGKILL
+BACKOFF_FIRST, BACKOFF_MAX = 0.1, 10.0  # s before a worker that died is started again; doubled each time
+BACKOFF_FORGET = 10.0  # s of life after which the back-off begins anew
+BROKER_PAUSE = 1.0  # s without a try after the broker failed: one that hangs takes 2 s a try
+PROBE_EVERY = 1.0  # s between two probes of a queue
+SLOW = 0.5  # s that a probe may wait in the queue
+SLOW_LOOKS = 2  # looks at a slow queue after which it gets one more worker
+NEEDED_FOR = 30.0  # s without need after which a worker above the minimum ends
+
+
+class Broker:
+    """The way to the queues for canaries. `put` tells whether the broker took it."""
+
+    def __init__(self) -> None:
+        self._publisher = Publisher()
+        self._again_at = 0.0
+        self._away = False
+
+    def put(self, queue: str, data: bytes) -> bool:
+        if time.monotonic() < self._again_at:
+            return False
+        try:
+            self._publisher.publish(queue, CANARY, data)
+        except Exception as error:  # whatever it is, workers go on being looked after
+            if not self._away:
+                logger.warning("broker away, workers wait for it: %s", error)
+            self._away = True
+            self._again_at = time.monotonic() + BROKER_PAUSE
+            return False
+        if self._away:
+            logger.info("broker is back")
+        self._away = False
+        return True
+
+
+class Worker:
+    """A worker's process and what its pipe has said. Times are monotonic s.
+
+    It consumes the crew's queues and one of its own, named like itself, for canaries: several workers share a
+    queue, so a canary in that one would not tell which of them has stopped consuming.
+    """
+
+    def __init__(self, name: str, queues: Sequence[str]) -> None:
+        self.name = name
+        self.started_at = time.monotonic()
+        self.ready = False
+        self.busy_since: float | None = None
+        self.end_by: float | None = None  # it was told to end
+        self._heard_at = self.started_at
+        self._asked_since: float | None = None  # the first canary since it was heard last
+        self._asked_at = float("-inf")  # the last canary
+        self._pipe, theirs = os.pipe()
+        os.set_blocking(self._pipe, False)
+        spec = {"name": name, "queues": [*queues, name], "parent": os.getpid(), "pipe": theirs}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "apps.routing.worker", json.dumps(spec)],
+            stdin=subprocess.DEVNULL,
+            cwd=settings.BASE_DIR,
+            env=os.environ | {"IMCLOUD_PROCESS": name, "CELERY_SKIP_CHECKS": "1"},
+            pass_fds=(theirs,),
+            process_group=0,  # a terminal's Ctrl-C is for the supervisor
+        )
+        os.close(theirs)
+
+    def listen(self, now: float) -> bytes:
+        """Take what the pipe says."""
+        try:
+            said = os.read(self._pipe, 1 << 16)
+        except BlockingIOError:
+            return b""
+        if said:
+            self.ready = True
+            self._heard_at, self._asked_since = now, None
+            self.busy_since = now if said.rfind(BEGINS) > said.rfind(ENDS) else None
+        return said
+
+    def ask(self, now: float, broker: Broker) -> None:
+        """Send a canary when it is time. While the broker is away its silence proves nothing."""
+        since = self._asked_since or (self._heard_at if self.ready else self.started_at - ASK_EVERY)
+        if self.busy_since is None and now - max(since, self._asked_at) >= ASK_EVERY:
+            taken = broker.put(self.name, b"")
+            self._asked_at = now if taken else self._asked_at
+            self._asked_since = (self._asked_since or now) if taken else None
+
+    def fault(self, now: float) -> str:
+        """Why it must be replaced; empty when it need not."""
+        if self.busy_since is not None:
+            return f"has been in one task for {STUCK:.0f} s" if now - self.busy_since > STUCK else ""
+        patience = STALE if self.ready else START_MAX
+        if self._asked_since is not None and now - self._asked_since > patience:
+            return "is connected but does not consume" if self.ready else "does not come up"
+        return ""
+
+    def end(self, now: float) -> None:
+        """Ask it to finish its task and go; once."""
+        if self.end_by is None:
+            self.end_by = now + END_PATIENCE
+            self.process.terminate()
+
+    def gone(self, now: float) -> bool:
+        """Whether it has ended; killed when it was asked to and did not."""
+        if self.process.poll() is None:
+            if self.end_by is not None and now > self.end_by:
+                self.process.kill()
+            return False
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        return True
+
+
+class Crew:
+    """The workers of one kind: `minimum` to `maximum` of them, as many as the age of the queue asks for.
+
+    The age is measured with a probe, a canary in the shared queue: how long it waits there is how long every
+    task behind the same backlog waits, whatever the broker is.
+    """
+
+    def __init__(self, queues: Sequence[str], broker: Broker) -> None:
+        self.queue = queues[0]
+        self.workers: dict[int, Worker] = {}  # by number
+        self._queues = queues
+        self._broker = broker
+        self._leaving: list[Worker] = []
+        self._backoff: dict[int, tuple[float, float]] = {}  # number -> (s, when to start it)
+        self._size = 0  # how many there are to be
+        self._probe_at: float | None = None  # sent, and not answered
+        self._probed_at = float("-inf")
+        self._slow_looks = 0
+        self._needed_at = time.monotonic()
+
+    def look(self, now: float, minimum: int, maximum: int) -> None:
+        """Do all that is due; called several times a second, from the thread that starts the workers."""
+        self._size = min(max(self._size, minimum), maximum)
+        said = b"".join(worker.listen(now) for worker in self.workers.values())
+        self._tend(now)
+        if minimum < maximum:
+            self._measure(now, said)
+            self._scale(now, minimum, maximum)
+        for number in range(self._size):
+            if number not in self.workers and now >= self._backoff.get(number, (0.0, 0.0))[1]:
+                self.workers[number] = Worker(f"{self.queue}.{number}", self._queues)
+        for number in [n for n in self.workers if n >= self._size]:
+            worker = self.workers.pop(number)
+            worker.end(now)
+            self._probe_at = None
+            self._leaving.append(worker)
+        self._leaving = [worker for worker in self._leaving if not worker.gone(now)]
+
+    def _tend(self, now: float) -> None:
+        for number, worker in list(self.workers.items()):
+            if worker.gone(now):
+                del self.workers[number]
+                self._probe_at = None  # it may have taken the probe with it
+                self._plan_restart(number, worker, now)
+                continue
+            worker.ask(now, self._broker)
+            if fault := worker.fault(now):
+                logger.error("worker %s (pid %d) %s: killing it", worker.name, worker.process.pid, fault)
+                worker.process.kill()
+
+    def _plan_restart(self, number: int, worker: Worker, now: float) -> None:
+        lived = now - worker.started_at
+        last = self._backoff.get(number, (0.0, 0.0))[0]
+        pause = min(last * 2, BACKOFF_MAX) if last and lived < BACKOFF_FORGET else BACKOFF_FIRST
+        self._backoff[number] = (pause, now + pause)
+        code = worker.process.returncode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        who = worker.name, worker.process.pid
+        logger.error("worker %s (pid %d) died (%s); starting it again in %.1f s", *who, how, pause)
+
+    def _measure(self, now: float, said: bytes) -> None:
+        ready = sum(worker.ready for worker in self.workers.values())
+        if PROBED in said or ready < self._size:
+            self._probe_at = None  # a worker that is starting is the help that a slow queue would get
+            self._slow_looks = 0
+        elif self._probe_at is not None and now - self._probe_at > SLOW:
+            self._slow_looks += 1
+        elif (
+            self._probe_at is None
+            and now - self._probed_at >= PROBE_EVERY
+            and self._broker.put(self.queue, PROBED)
+        ):
+            self._probe_at = self._probed_at = now
+
+    def _scale(self, now: float, minimum: int, maximum: int) -> None:
+        if self._slow_looks or all(worker.busy_since is not None for worker in self.workers.values()):
+            self._needed_at = now
+        if self._slow_looks >= SLOW_LOOKS and self._size < maximum:
+            self._slow_looks = 0
+            self._size += 1
+            logger.info("%s: a task waits longer than %.1f s; now %d workers", self.queue, SLOW, self._size)
+        elif now - self._needed_at > NEEDED_FOR and self._size > minimum:
+            self._needed_at = now
+            self._size -= 1
+            logger.info("%s: no need for so many; now %d workers", self.queue, self._size)
+
+    def end(self) -> None:
+        """End all workers: warm, and after END_PATIENCE killed. Returns when none is left."""
+        left = [*self.workers.values(), *self._leaving]
+        for worker in left:
+            worker.end(time.monotonic())
+        while left := [worker for worker in left if not worker.gone(time.monotonic())]:
+            time.sleep(0.05)
+        self.workers.clear()

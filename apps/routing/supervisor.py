@@ -1,0 +1,156 @@
+"""The supervisor of a node: starts its workers, replaces those that die or stall, and scales them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+
+from apps.accounts.snapshot import Renewed
+from apps.routing.crew import Broker, Crew
+from apps.routing.lease import Lease
+from apps.routing.models import Actor, Node
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.25  # s between two looks at the workers; the end of one of them is noticed at once
+NAME_WAIT = 3.0  # s that the session of a supervisor that was killed may live on in the database
+RETRY = 0.5  # s between two tries to reach the database
+KINDS = ("message", "query")
+
+
+class CannotStart(Exception):
+    """The text is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the node's record and its actors ask for: (min, max) workers of each kind."""
+
+    server_set: str
+    workers: dict[str, tuple[int, int]]
+
+    def queues(self, node: str, kind: str) -> list[str]:
+        """What a worker consumes. The SET's timed work is done by the query workers of all its nodes."""
+        own = f"{self.server_set}.{node}.{kind}"
+        return [own, f"{self.server_set}.beat"] if kind == "query" else [own]
+
+
+def read_plan(name: str, previous: Plan | None) -> Plan:
+    """Read it from the database; CannotStart when there is no such node."""
+    node = Node.objects.select_related("server_set").filter(name=name).first()
+    if node is None:
+        known = ", ".join(Node.objects.order_by("name").values_list("name", flat=True)) or "none yet"
+        raise CannotStart(f"There is no node {name}; the nodes are: {known}.")
+    bounds: dict[str, tuple[int, int]] = dict.fromkeys(KINDS, (0, 0))
+    for actor in Actor.objects.filter(node=node):
+        kind = "message" if actor.is_message else "query"
+        low, high = bounds[kind]
+        bounds[kind] = max(low, actor.min_concurrency), max(high, actor.max_concurrency)
+    return Plan(node.server_set.name, bounds)
+
+
+class Supervisor:
+    """One per node name, in the main thread of a process of its own: Linux ends a child with its thread."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self._plan: Renewed[Plan] = Renewed(f"node {node}", partial(read_plan, node), every=2.0)
+        self._lease = Lease(f"node {node}")
+        self._file: Path = settings.DATA_DIR / f"node-{node}.json"
+        self._written = ""
+        self._ending = False
+        self._woken, self._wakes = socket.socketpair()
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT; CannotStart when the node is unknown or has a supervisor."""
+        self._listen_to_signals()
+        plan = self._await_plan()
+        if plan is None or not self._await_name():
+            return
+        self._plan.start()
+        broker = Broker()
+        crews = {kind: Crew(plan.queues(self.node, kind), broker) for kind in KINDS}
+        logger.info("node %s works: %s", self.node, plan.workers)
+        try:
+            while not self._ending:
+                self._look(crews, self._plan.current)
+                self._pause(LOOK)
+        finally:
+            # Told to end all at once; each crew then waits for its own.
+            for crew in crews.values():
+                for worker in crew.workers.values():
+                    worker.end(time.monotonic())
+            for crew in crews.values():
+                crew.end()
+            self._file.unlink(missing_ok=True)
+            self._lease.stop()
+
+    def _listen_to_signals(self) -> None:
+        def end(number: int, frame: object) -> None:
+            self._ending = True
+
+        self._woken.setblocking(False)
+        self._wakes.setblocking(False)
+        # Each signal ends the pause; the one of a child's end needs a handler for that.
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+
+    def _pause(self, seconds: float) -> None:
+        if select.select([self._woken], [], [], seconds)[0]:
+            self._woken.recv(4096)
+
+    def _await_plan(self) -> Plan | None:
+        """The plan, as soon as the database gives it; None when the end came first."""
+        told = False
+        while not self._ending:
+            try:
+                return self._plan.current
+            except DatabaseError as error:
+                if not told:
+                    logger.warning("node %s waits for the database: %s", self.node, str(error).strip())
+                told = True
+                self._pause(RETRY)
+            finally:
+                close_old_connections()
+        return None
+
+    def _await_name(self) -> bool:
+        """Take the node's name; CannotStart when another supervisor keeps it. False: the end came first."""
+        self._lease.start()
+        taken_since: float | None = None
+        while not self._ending and not self._lease.held:
+            now = time.monotonic()
+            taken_since = (taken_since or now) if self._lease.taken else None
+            if taken_since is not None and now - taken_since > NAME_WAIT:
+                self._lease.stop()
+                raise CannotStart(f"Node {self.node} is running already: it can be started once only.")
+            self._pause(0.05)
+        return not self._ending
+
+    def _look(self, crews: dict[str, Crew], plan: Plan) -> None:
+        for kind, crew in crews.items():
+            crew.look(time.monotonic(), *plan.workers[kind])
+        workers = [
+            {"pid": worker.process.pid, "kind": kind}
+            for kind, crew in crews.items()
+            for worker in crew.workers.values()
+        ]
+        text = json.dumps({"pid": os.getpid(), "workers": workers})
+        if text != self._written:
+            new = self._file.with_suffix(".new")
+            new.write_text(text)
+            new.replace(self._file)
+            self._written = text

@@ -1,0 +1,64 @@
+"""`manage.py beat`: sends the timed work to the queues. Several may run; one holds the lease and works."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from celery import beat
+from django.core.management.base import BaseCommand
+
+from apps.routing.lease import Lease
+from imcloud.celery import app
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.2  # s between two looks at the lease
+
+
+class Scheduler(beat.Scheduler):
+    """Celery's schedule, in memory. What cannot be sent is left out: its next turn comes soon."""
+
+    # None: the app's pool of producers. Celery's own connection would wait for the broker, up to 30 s a try,
+    # and hold the lease meanwhile.
+    producer = None
+    max_interval = LOOK
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        try:
+            self.apply_async(entry, advance=False)
+        except beat.SchedulingError as error:
+            logger.warning("%s", error)
+
+
+class Command(BaseCommand):
+    help = "Send the timed work to the queues. Several may run: one works, another takes over when it dies."
+    requires_system_checks = []  # they take longer than everything else here
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        ending = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ending.set())
+        app.loader.import_default_modules()
+        lease = Lease("beat")
+        lease.start()
+        while not ending.is_set():
+            logger.info("beat: waiting for the lease")
+            while not lease.held and not ending.wait(LOOK):
+                pass
+            if lease.held and not ending.is_set():
+                logger.info("beat: working")
+                work(lease, ending)
+        lease.stop()
+
+
+def work(lease: Lease, ending: threading.Event) -> None:
+    """Send what is due for as long as the lease is held."""
+    scheduler = Scheduler(app)
+    while lease.held and not ending.is_set():
+        pause = scheduler.tick()
+        if pause > 0:
+            ending.wait(pause)
+    scheduler.close()
