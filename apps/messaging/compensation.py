@@ -23,7 +23,9 @@ def run(server_set: str) -> None:
     """Notify what is due, and count how many and how late."""
     client, ledger = presence.client(), presence.ledger_key(server_set)
     now = time.time_ns() // 1_000_000
-    due = client.zrangebyscore(ledger, "-inf", now, start=0, num=AT_MOST, withscores=True)
+    due: list[tuple[bytes, float]] = client.zrangebyscore(  # type: ignore[assignment]
+        ledger, "-inf", now, start=0, num=AT_MOST, withscores=True
+    )
     if not due:
         return
     live = set(presence.live_gateways())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from celery import shared_task
@@ -39,12 +39,13 @@ MESSAGE_METHODS: dict[str, Admit] = {
     "ppMsgS": private.admit,
     "canary": canary.admit,
 }
-QUERY_METHODS: dict[str, AnswerQuery] = {
+QUERY_METHODS: Mapping[str, AnswerQuery] = {
     "pullMsg": pull.pull,
     "qryPMsg": pull.history,
     "readFeed": gateways.read_feed,
     "ackCursor": gateways.move_cursors,
-} | dict.fromkeys(settings.EMPTY, settings.answer)
+    **dict.fromkeys(settings.EMPTY, settings.answer),
+}
 
 
 @shared_task(name=DELIVER)
@@ -123,7 +124,7 @@ def answer(data: bytes) -> None:
     batch = Batch.unpack(data)
     if _expired(batch):
         return
-    answers = [_answer(batch.server_set, r)._replace(index=i) for i, r in enumerate(batch.requests)]
+    answers = [_answer(batch.server_set, r)._replace(place=i) for i, r in enumerate(batch.requests)]
     hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
 
 

@@ -34,9 +34,9 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of one request of a batch. `index` is its place in the batch."""
+    """What became of one request of a batch. `place` is its index there."""
 
-    index: int
+    place: int
     status: int
     time: int = 0  # ms
     payload: bytes = b""
@@ -81,7 +81,8 @@ class Batch:
     @classmethod
     def unpack(cls, data: bytes) -> Batch:
         head, requests = msgpack.unpackb(data, use_list=False, unicode_errors="surrogatepass")
-        return cls(*head, [Request(*request) for request in requests])
+        server_set, gateway, number, attempt, expires = head
+        return cls(server_set, gateway, number, attempt, expires, [Request(*request) for request in requests])
 
 
 @dataclass(frozen=True, slots=True)

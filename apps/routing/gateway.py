@@ -108,7 +108,7 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     app_key, now = query.get("appId", ""), time.time_ns() // 1_000_000
     tenant = directory.current.by_key(app_key)
     if tenant is None:
-        raise Refusal(ConnStatus.APP_REJECTED, f"no tenant has app key {app_key[:64]!r}")
+        raise Refusal(ConnStatus.APP_ID_REJECTED, f"no tenant has app key {app_key[:64]!r}")
     if tenant.locked:
         raise Refusal(ConnStatus.APP_BLOCKED, f"tenant {tenant.id} is locked")
     try:

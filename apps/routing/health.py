@@ -16,7 +16,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 
 
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while a message went gateway, queue, log and back in the last 10 s; 503 with the reason otherwise."""
+    """200 while a message went gateway, queue, log and back within 10 s; else 503 with the reason."""
     try:
         process = await asyncio.wait_for(running(), START_PATIENCE)
     except TimeoutError:

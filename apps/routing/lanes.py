@@ -1,4 +1,4 @@
-"""Lanes: the one road from gateways to nodes. Group commit: while a batch is in flight, the next one collects.
+"""Lanes: the one road from gateways to nodes, with group commit: while a batch is out, the next one collects.
 
 One lane per node and kind. A message lane has one batch in flight, which keeps a sender's messages in order
 and makes batches grow exactly when load grows; a query lane has several, answered in any order. A batch that
@@ -143,7 +143,7 @@ class Lane:
         if flight is None:
             return False
         for answer in answers:
-            pending = flight.open.pop(answer.index, None)
+            pending = flight.open.pop(answer.place, None)
             if pending is not None:
                 self._lanes.resolve(pending, answer)
         self._wake()

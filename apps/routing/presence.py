@@ -1,8 +1,8 @@
 """Who is online, as gateways announce it in Redis, and the ledger of what devices have not acknowledged.
 
-Each gateway owns one hash, alone writes it, and lets it expire when it stops beating: a gateway that dies takes its
-announcements with it, and nobody has to clean up after it. All of it are hints: wiped, it is whole again after
-a gateway's next beat.
+Each gateway owns one hash, which it alone writes and which expires when it stops beating: a gateway that dies
+takes its announcements with it, and nobody has to clean up. All of it are hints: wiped, it is whole again
+after the gateways' next beat.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def client() -> redis.Redis:
 def live_gateways() -> list[str]:
     """Gateways that have beaten lately."""
     now = time.time_ns() // 1_000_000
-    names = client().zrangebyscore(GATEWAYS, now - int(MISSED * 1000), "+inf")
+    names: list[bytes] = client().zrangebyscore(GATEWAYS, now - int(MISSED * 1000), "+inf")  # type: ignore[assignment]
     return [name.decode() for name in names]
 
 

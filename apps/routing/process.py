@@ -57,6 +57,7 @@ class Process:
         self._owed: dict[str, set[str]] = {}  # SET -> ledger members written at the last beat
         self._canary_out = False
         self._reading: set[str] = set()  # SETs whose log is being read
+        self._opened = asyncio.Event()  # every feed knows where its log ends
         self._tasks: list[asyncio.Task[None]] = []
 
     def _feed(self, server_set: str) -> Feed:
@@ -79,10 +80,6 @@ class Process:
         self._changed.set()
 
     @property
-    def _open(self) -> bool:
-        return all(feed.covered >= 0 for feed in self.feeds.values())
-
-    @property
     def road_open(self) -> bool:
         """Whether a message went gateway, queue, log and back within the last `ROAD_STALE` s."""
         return self.road_at > 0 and time.monotonic() - self.road_at < ROAD_STALE
@@ -95,8 +92,7 @@ class Process:
             asyncio.ensure_future(self._sweep()),
             asyncio.ensure_future(self._beat()),
         ]
-        while not self._open:
-            await asyncio.sleep(0.02)
+        await self._opened.wait()
 
     async def _subscribe(self) -> str:
         groups = [hints.EVERY_GATEWAY, self.id, *map(feed_group, self.feeds)]
@@ -140,7 +136,7 @@ class Process:
             self._read(feed)
 
     def _read(self, feed: Feed) -> None:
-        """Read the log past the feed's cursor, on the query lane. Every second too: the last hint may be lost."""
+        """Read the log past the feed's cursor. Every second too: the last hint may be lost."""
         if feed.server_set not in self._reading:
             self._reading.add(feed.server_set)
             after = msgpack.packb(feed.covered)
@@ -151,6 +147,8 @@ class Process:
         self._reading.discard(feed.server_set)
         if not answer.status:
             feed.read(Hint.unpack(answer.payload), answer.position)
+            if all(each.covered >= 0 for each in self.feeds.values()):
+                self._opened.set()
             if feed.covered < answer.position:
                 self._read(feed)
 
@@ -202,8 +200,8 @@ class Process:
         for feed in self.feeds.values():
             self._read(feed)
         self.hub.drop_idle(now)
-        # Not before the feeds know where their logs end: a row from before that is not shown, so not acknowledged.
-        if self._open and now - self.road_at > CANARY_AFTER and not self._canary_out:
+        # Not before the feeds know where their logs end: no row from before that is shown or acknowledged.
+        if self._opened.is_set() and now - self.road_at > CANARY_AFTER and not self._canary_out:
             self._canary_out = True
             self.lanes.enter(Request(0, "", "canary", "canary", b""), self._on_canary)
         moved = self.hub.take_cursors()

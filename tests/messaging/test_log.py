@@ -65,8 +65,7 @@ def test_writers_side_by_side_leave_no_gap_and_a_reader_by_seq_misses_nothing(lo
 
     def write() -> None:
         own = Log("set1")
-        for _ in range(20):
-            appended.append(own.append([entry() for _ in range(3)], within=5))
+        appended.extend(own.append([entry() for _ in range(3)], within=5) for _ in range(20))
         own.close()
 
     def follow() -> None:
@@ -96,7 +95,8 @@ def test_a_connection_that_breaks_between_batches_is_opened_again(log: Log) -> N
     log.append([entry()], within=1)
     with connections["set1"].cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
     log.append([entry()], within=2)
     assert len(stored(log)) == 2

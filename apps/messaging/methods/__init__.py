@@ -2,7 +2,7 @@
 
 A message method is a function of a whole batch's requests of that method (so that it asks the database once
 a batch): `admit(server_set, requests) -> [Entry | Status | Refused]`, aligned with the requests.
-A query method answers one request: `answer(server_set, request) -> Answer` with index 0.
+A query method answers one request: `answer(server_set, request) -> Answer` with place 0.
 """
 
 from __future__ import annotations

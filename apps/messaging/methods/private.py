@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
-
 from apps.messaging import log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict
 from apps.messaging.models import HIDDEN_FROM_SENDER, PRIVATE
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
-from apps.routing.protocol.im_pb2 import UpStreamMessage
-from apps.routing.protocol.messages import is_status
-from apps.routing.protocol.packets import AckStatus
-
-CONTENT_MAX = 128 * 1024  # bytes (PROTOCOL 6.14)
+from apps.routing.protocol.messages import is_status, parse_upstream
+from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
 
 def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
@@ -31,12 +26,10 @@ def _asks_block_list(request: Request) -> bool:
 
 def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
     try:
-        up = UpStreamMessage.FromString(request.payload)
-    except DecodeError:
+        up = parse_upstream(request.payload)
+    except ProtocolError:
         return Refused(AckStatus.MALFORMED)
-    if not up.classname:
-        return Refused(AckStatus.MALFORMED)
-    if len(up.content) > CONTENT_MAX:
+    if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
     if _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked:
         return Refused(AckStatus.BLOCKED_BY_PEER)

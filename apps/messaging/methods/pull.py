@@ -13,12 +13,11 @@ from apps.routing.protocol.im_pb2 import (
     HistoryMsgOuput,
     SyncRequestMsg,
 )
-from apps.routing.protocol.messages import downstream, for_v2
+from apps.routing.protocol.messages import RECEIVED, SENT, downstream, for_v2
 
 PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
 HISTORY_PAGE_MAX = 100
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
-RECEIVED, SENT = 2, 1  # DownStreamMessage.direction
 _NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
 _HEAD = "SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON true"
@@ -61,13 +60,14 @@ def _shown(row: tuple[Any, ...], tenant: int, generation: int) -> bytes:
 def pull(server_set: str, request: Request) -> Answer:
     """Everything of the user past the client's cursors, ascending, one page; the cursors are the client's."""
     wanted = SyncRequestMsg.FromString(request.payload)
-    # v4 acknowledges what it then drops, so only what it asks for is the truth. v5 shows all that it acknowledges.
+    # v4 acknowledges even what it then drops, so only what it asks for is the truth. v5 shows all of it.
     acknowledging = request.generation == ACKNOWLEDGING
+    inbox = max(wanted.syncTime, request.acknowledged if acknowledging else 0)
     parameters = {
         "tenant": request.tenant,
         "user": request.user,
         "device": request.device if acknowledging else "",
-        "inbox": max(wanted.syncTime, request.acknowledged if acknowledging else 0),
+        "inbox": inbox,
         "sendbox": wanted.sendBoxSyncTime,
         "limit": PULL_PAGE + 1,
     }
@@ -77,7 +77,7 @@ def pull(server_set: str, request: Request) -> Answer:
     finished = len(found) <= PULL_PAGE
     page = found[:PULL_PAGE]
     # Never smaller than what the client has (PROTOCOL 6.2); unfinished, exactly the last one returned.
-    newest = max(wanted.syncTime, parameters["inbox"], page[-1][1] if page else 0)
+    newest = max(inbox, page[-1][1] if page else 0)
     reply = DownStreamMessages(
         syncTime=newest if finished else page[-1][1],
         finished=finished,

@@ -5,59 +5,98 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='DeviceCursor',
+            name="DeviceCursor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant', models.BigIntegerField()),
-                ('user', models.CharField(db_collation='C', max_length=64)),
-                ('device', models.CharField(help_text='The platform class: one connection each.', max_length=64)),
-                ('time', models.BigIntegerField(help_text='ms of the newest message acknowledged without a gap.')),
-                ('moved_at', models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                (
+                    "device",
+                    models.CharField(help_text="The platform class: one connection each.", max_length=64),
+                ),
+                (
+                    "time",
+                    models.BigIntegerField(help_text="ms of the newest message acknowledged without a gap."),
+                ),
+                (
+                    "moved_at",
+                    models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now()),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'user', 'device'), name='cursor_once_a_device')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "user", "device"), name="cursor_once_a_device")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Head',
+            name="Head",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('epoch', models.BigIntegerField(default=1)),
-                ('seq', models.BigIntegerField(default=0)),
-                ('time', models.BigIntegerField(default=0, help_text='ms; no stored message has a greater one.')),
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("epoch", models.BigIntegerField(default=1)),
+                ("seq", models.BigIntegerField(default=0)),
+                (
+                    "time",
+                    models.BigIntegerField(default=0, help_text="ms; no stored message has a greater one."),
+                ),
             ],
             options={
-                'verbose_name': 'head of the log',
-                'verbose_name_plural': 'head of the log',
-                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='head_is_one_row')],
+                "verbose_name": "head of the log",
+                "verbose_name_plural": "head of the log",
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("id", 1)), name="head_is_one_row")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('seq', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('uid', models.CharField(db_collation='C', max_length=64)),
-                ('time', models.BigIntegerField(help_text='ms; strictly increasing within one inbox.')),
-                ('tenant', models.BigIntegerField()),
-                ('kind', models.SmallIntegerField()),
-                ('sender', models.CharField(db_collation='C', max_length=64)),
-                ('target', models.CharField(db_collation='C', max_length=64)),
-                ('conversation', models.BigIntegerField(help_text='A hash of the conversation, the same for both sides.')),
-                ('flags', models.SmallIntegerField()),
-                ('method', models.CharField(max_length=32)),
-                ('up', models.BinaryField(help_text='The UpStreamMessage as it was sent.')),
+                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("uid", models.CharField(db_collation="C", max_length=64)),
+                ("time", models.BigIntegerField(help_text="ms; strictly increasing within one inbox.")),
+                ("tenant", models.BigIntegerField()),
+                ("kind", models.SmallIntegerField()),
+                ("sender", models.CharField(db_collation="C", max_length=64)),
+                ("target", models.CharField(db_collation="C", max_length=64)),
+                (
+                    "conversation",
+                    models.BigIntegerField(help_text="A hash of the conversation, the same for both sides."),
+                ),
+                ("flags", models.SmallIntegerField()),
+                ("method", models.CharField(max_length=32)),
+                ("up", models.BinaryField(help_text="The UpStreamMessage as it was sent.")),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('kind', 1)), fields=['tenant', 'target', 'time'], name='message_inbox'), models.Index(condition=models.Q(('kind__gt', 0)), fields=['tenant', 'sender', 'time'], name='message_sendbox'), models.Index(condition=models.Q(('kind__gt', 0)), fields=['tenant', 'conversation', 'time'], name='message_history'), models.Index(condition=models.Q(('kind', 0)), fields=['time'], name='message_canary')],
-                'constraints': [models.UniqueConstraint(fields=('uid',), name='message_uid_once')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("kind", 1)),
+                        fields=["tenant", "target", "time"],
+                        name="message_inbox",
+                    ),
+                    models.Index(
+                        condition=models.Q(("kind__gt", 0)),
+                        fields=["tenant", "sender", "time"],
+                        name="message_sendbox",
+                    ),
+                    models.Index(
+                        condition=models.Q(("kind__gt", 0)),
+                        fields=["tenant", "conversation", "time"],
+                        name="message_history",
+                    ),
+                    models.Index(condition=models.Q(("kind", 0)), fields=["time"], name="message_canary"),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("uid",), name="message_uid_once")],
             },
         ),
     ]

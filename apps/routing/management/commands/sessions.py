@@ -14,7 +14,7 @@ from apps.routing import hints, presence
 
 
 class Command(BaseCommand):
-    help = "Shows a user's connections, or cuts them (the socket is closed without a DISCONNECT: SDKs reconnect)."
+    help = "Shows a user's connections, or cuts them without a DISCONNECT, so that SDKs reconnect."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["list", "drop"])
@@ -31,7 +31,8 @@ class Command(BaseCommand):
         for session in sessions:
             since = datetime.fromtimestamp(session.since / 1000, UTC).isoformat(timespec="seconds")
             self.stdout.write(
-                f"{session.connection}  {session.platform}  sdk {session.sdk}  from {session.address}  since {since}"
+                f"{session.connection}  {session.platform}  sdk {session.sdk}"
+                f"  from {session.address}  since {since}"
             )
         if action == "drop":
             by_gateway = defaultdict(list)
