@@ -27,6 +27,7 @@ BACKOFF_FIRST, BACKOFF_MAX = 0.1, 10.0  # s before a worker that died is started
 BACKOFF_FORGET = 10.0  # s of life after which the back-off begins anew
 BROKER_PAUSE = 1.0  # s without a try after the broker failed: one that hangs takes 2 s a try
 PROBE_EVERY = 1.0  # s between two probes of a queue
+PROBE_LOST = 10.0  # s after which an unanswered probe counts as lost with its queue, and is sent again
 SLOW = 0.5  # s that a probe may wait in the queue
 SLOW_LOOKS = 2  # looks at a slow queue after which it gets one more worker
 NEEDED_FOR = 30.0  # s without need after which a worker above the minimum ends
@@ -197,6 +198,9 @@ class Crew:
         ready = sum(worker.ready for worker in self.workers.values())
         if PROBED in said or ready < self._size:
             self._probe_at = None  # a worker that is starting is the help that a slow queue would get
+            self._slow_looks = 0
+        elif self._probe_at is not None and now - self._probe_at > PROBE_LOST:
+            self._probe_at = None
             self._slow_looks = 0
         elif self._probe_at is not None and now - self._probe_at > SLOW:
             self._slow_looks += 1

@@ -55,11 +55,14 @@ def _resume(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
     """Go on with a coroutine that was started by hand and now waits."""
     while True:
         try:
-            value = yield waits_for
-        except BaseException as error:
-            waits_for = started.throw(error)
-            continue
-        waits_for = started.send(value)
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                waits_for = started.throw(error)
+            else:
+                waits_for = started.send(value)
+        except StopIteration:
+            return
 
 
 class Connection:

@@ -3,7 +3,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.accounts import tokens
@@ -27,6 +27,7 @@ def refusal(tenant: TenantEntry, token: str, restriction: Restriction = NO_RESTR
     return refused.value.reason
 
 
+@settings(deadline=None)
 @given(user_ids, st.integers(1, 2**48 - 1))
 def test_a_token_names_its_user_and_moment_and_fits_every_client(user_id: str, moment: int) -> None:
     token = tokens.issue(ALICES, user_id, now_ms=moment)
@@ -70,6 +71,7 @@ def test_no_single_character_of_a_token_can_be_changed() -> None:
     assert refusal(ALICES, token + "=") is Reason.INCORRECT
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary().map(lambda raw: urlsafe_b64encode(raw).rstrip(b"=").decode())))
 def test_whatever_the_text_verify_raises_nothing_but_refused(token: str) -> None:
     assert refusal(ALICES, token) is Reason.INCORRECT

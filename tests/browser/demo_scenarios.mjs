@@ -22,7 +22,11 @@ class Window {
   }
 
   waitState(text, ms) {
-    return until(async () => (await this.page.locator("#connection-text").textContent()) === text, `“${text}” at ${this.user}`, ms);
+    return until(
+      async () => (await this.page.locator("#connection-text").textContent()) === text,
+      `“${text}” at ${this.user}`,
+      ms,
+    );
   }
 
   async chatWith(peer) {
@@ -42,7 +46,10 @@ class Window {
 
   async waitBubbles(wanted) {
     let got;
-    await until(async () => (got = await this.bubbles()).length >= wanted.length, `${wanted.length} bubbles at ${this.user}`);
+    await until(
+      async () => (got = await this.bubbles()).length >= wanted.length,
+      `${wanted.length} bubbles at ${this.user}`,
+    );
     same(got, wanted, `bubbles at ${this.user}`);
     same(await this.page.locator(".pending, .failed").count(), 0, "bubbles that are not sent");
   }
@@ -100,7 +107,12 @@ export async function history_is_there_after_a_reload_page_by_page(world) {
   const written = Array.from({ length: 70 }, (_, i) => `number ${i}`);
   for (const text of written) {
     await world.api("/message/private/publish.json", {
-      fromUserId: bob, toUserId: ann, objectName: "RC:TxtMsg", content: JSON.stringify({ content: text }), isPersisted: 1, isCounted: 1,
+      fromUserId: bob,
+      toUserId: ann,
+      objectName: "RC:TxtMsg",
+      content: JSON.stringify({ content: text }),
+      isPersisted: 1,
+      isCounted: 1,
     });
   }
   await hers.chatWith(bob);

@@ -27,7 +27,9 @@ export async function servePages() {
     const [, first, ...rest] = path.split("/");
     const file = first in FOLDERS && rest.length ? join(FOLDERS[first], ...rest) : join(FOLDERS.pages, path);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end();
-    response.writeHead(200, { "Content-Type": `${TYPES[extname(file)] ?? "application/octet-stream"}; charset=utf-8` });
+    response.writeHead(200, {
+      "Content-Type": `${TYPES[extname(file)] ?? "application/octet-stream"}; charset=utf-8`,
+    });
     return createReadStream(file).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -39,7 +41,10 @@ export function check(truth, text) {
 }
 
 export function same(got, wanted, what) {
-  check(isDeepStrictEqual(got, wanted), `${what}: got ${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}`);
+  check(
+    isDeepStrictEqual(got, wanted),
+    `${what}: got ${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}`,
+  );
 }
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -71,9 +76,20 @@ export class World {
   async api(path, form) {
     const nonce = String(Math.random());
     const timestamp = String(Date.now());
-    const signature = createHash("sha1").update(this.config.app_secret + nonce + timestamp).digest("hex");
-    const headers = { "App-Key": this.config.app_key, Nonce: nonce, Timestamp: timestamp, Signature: signature };
-    const response = await fetch(this.config.url + path, { method: "POST", headers, body: new URLSearchParams(form) });
+    const signature = createHash("sha1")
+      .update(this.config.app_secret + nonce + timestamp)
+      .digest("hex");
+    const headers = {
+      "App-Key": this.config.app_key,
+      Nonce: nonce,
+      Timestamp: timestamp,
+      Signature: signature,
+    };
+    const response = await fetch(this.config.url + path, {
+      method: "POST",
+      headers,
+      body: new URLSearchParams(form),
+    });
     const answer = await response.json();
     check(answer.code === 200, `${path} answered ${JSON.stringify(answer)}`);
     return answer;
@@ -152,13 +168,20 @@ class Device {
   }
 
   async waitTexts(sender, count, ms) {
-    return until(async () => {
-      const texts = await this.texts(sender);
-      return texts.length >= count && texts;
-    }, `${count} messages of ${sender.id} at ${this.id}`, ms);
+    return until(
+      async () => {
+        const texts = await this.texts(sender);
+        return texts.length >= count && texts;
+      },
+      `${count} messages of ${sender.id} at ${this.id}`,
+      ms,
+    );
   }
 
   waitState(state, times = 1) {
-    return until(async () => (await this.seen("states")).filter((s) => s === state).length >= times, `${state} at ${this.id}`);
+    return until(
+      async () => (await this.seen("states")).filter((s) => s === state).length >= times,
+      `${state} at ${this.id}`,
+    );
   }
 }

@@ -13,8 +13,14 @@ const SCENARIO_MS = 60_000;
 const OPTIONS = {
   headless: true,
   args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
     // The SDKs call their makers' hosts; no name but the loopback's is looked up.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
   ],
@@ -38,7 +44,10 @@ async function run(world, scenario) {
 
 async function main(config) {
   const { chromium } = await import("playwright-core");
-  const [pages, browser] = await Promise.all([servePages(), chromium.launch({ ...OPTIONS, executablePath: config.chromium })]);
+  const [pages, browser] = await Promise.all([
+    servePages(),
+    chromium.launch({ ...OPTIONS, executablePath: config.chromium }),
+  ]);
   for await (const line of createInterface({ input: process.stdin })) {
     const wanted = JSON.parse(line);
     const world = new World(config, browser, pages, wanted.sdk);

@@ -43,7 +43,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 async def serve(request: HttpRequest) -> HttpResponse:
     """Any path: an unknown one is answered in the API's own form too."""
     path = re.sub("/+", "/", request.path_info)
-    bare = path.removesuffix(".json").removesuffix(".xml")
+    bare = re.sub(r"\.(json|xml)$", "", path)
     try:
         status, answer = 200, {"code": 200, **await _answer(request, ENDPOINTS.get(bare))}
     except Refused as refusal:

@@ -1,4 +1,4 @@
-/* The demo page: what imcloud.js tells, shown; what people type, sent. Text reaches the page as textContent only. */
+/* The demo page: shows what imcloud.js tells, sends what people type. Text enters it as textContent only. */
 
 import { Client, Failure } from "./imcloud.js";
 
@@ -58,8 +58,12 @@ function signOut() {
 // ---- the connection ----
 
 const STATE_TEXT = {
-  connecting: "Connecting…", online: "Online", waiting: "Connection lost, trying again…",
-  kicked: "Signed in elsewhere", refused: "Refused", closed: "Signed out",
+  connecting: "Connecting…",
+  online: "Online",
+  waiting: "Connection lost, trying again…",
+  kicked: "Signed in elsewhere",
+  refused: "Refused",
+  closed: "Signed out",
 };
 
 function showState({ state, code }) {
@@ -95,7 +99,10 @@ function onMessage(message) {
   const before = conversations.get(message.peer) ?? { time: 0, unread: 0 };
   const seen = message.mine || (current?.peer === message.peer && document.visibilityState === "visible");
   const unread = seen ? 0 : before.unread + (message.counted ? 1 : 0);
-  const newest = message.time >= before.time ? { time: message.time, text: plainText(message), mine: message.mine } : before;
+  const newest =
+    message.time >= before.time
+      ? { time: message.time, text: plainText(message), mine: message.mine }
+      : before;
   conversations.set(message.peer, { ...before, ...newest, unread });
   saveConversations();
   if (message.sender === current?.peer) showTyping("");
@@ -124,8 +131,11 @@ function markRead(peer) {
 function paintConversations() {
   const byTime = [...conversations].sort(([, a], [, b]) => b.time - a.time);
   const focused = document.activeElement?.closest?.("#conversations li")?.dataset.peer;
-  $("conversations").replaceChildren(...byTime.map(([peer, conversation]) => conversationRow(peer, conversation)));
-  if (focused !== undefined) [...$("conversations").children].find((row) => row.dataset.peer === focused)?.firstElementChild.focus();
+  $("conversations").replaceChildren(
+    ...byTime.map(([peer, conversation]) => conversationRow(peer, conversation)),
+  );
+  if (focused !== undefined)
+    [...$("conversations").children].find((row) => row.dataset.peer === focused)?.firstElementChild.focus();
   $("no-conversations").hidden = conversations.size > 0;
   const unread = byTime.reduce((sum, [, conversation]) => sum + conversation.unread, 0);
   document.title = (unread ? `(${unread}) ` : "") + `${session.userId} · imcloud demo`;
@@ -183,7 +193,10 @@ async function loadHistory() {
   conversation.loading = true;
   $("history-state").textContent = "Loading…";
   try {
-    const page = await client.history(conversation.peer, { before: conversation.oldest, count: HISTORY_PAGE });
+    const page = await client.history(conversation.peer, {
+      before: conversation.oldest,
+      count: HISTORY_PAGE,
+    });
     if (conversation !== current) return;
     const scroll = $("scroll");
     const fromEnd = scroll.scrollHeight - scroll.scrollTop;
@@ -253,7 +266,9 @@ function sendText(event) {
   $("text").value = "";
   typedAt = 0;
   fitComposer();
-  const clientId = crypto.getRandomValues(new Uint32Array(2)).reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
+  const clientId = crypto
+    .getRandomValues(new Uint32Array(2))
+    .reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
   const draft = { peer: current.peer, text, time: Date.now(), unsure: false };
   draft.row = messageRow({ mine: true, kind: "RC:TxtMsg", text });
   $$(draft.row, ".retry").onclick = () => attempt(clientId, draft);
@@ -270,7 +285,17 @@ async function attempt(clientId, draft) {
   try {
     const { uid, time } = await client.send(peer, text, { clientId });
     onMessage({
-      uid, peer, sender: client.userId, mine: true, time, kind: "RC:TxtMsg", text, counted: true, stored: true, clientId, live: true,
+      uid,
+      peer,
+      sender: client.userId,
+      mine: true,
+      time,
+      kind: "RC:TxtMsg",
+      text,
+      counted: true,
+      stored: true,
+      clientId,
+      live: true,
     });
   } catch (error) {
     // It may have been stored all the same: then the pull of the next connection brings it.
@@ -304,7 +329,7 @@ function failureText(code) {
   const text = {
     405: "This user has blocked you.",
     [Failure.TIMEOUT]: "The server did not answer.",
-    [Failure.NOT_CONNECTED]: "Not connected.",
+    [Failure.OFFLINE]: "Not connected.",
     [Failure.CONNECTION_LOST]: "Not sent.",
     [Failure.TOO_BIG]: "Too long.",
   }[code];

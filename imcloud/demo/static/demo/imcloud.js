@@ -3,7 +3,7 @@
  *   const client = new Client({ server: "https://im.example.com", appKey: "…" });
  *   client.addEventListener("message", (event) => show(event.detail));
  *   client.addEventListener("state", (event) => console.log(event.detail.state));
- *   client.connect(token);                      // the token comes from your own server: POST /user/getToken
+ *   client.connect(token);               // the token comes from your own server: POST /user/getToken
  *   const { uid, time } = await client.send("bob", "Hello");
  *   const { messages, more } = await client.history("bob", { before: 0, count: 30 });
  *   client.close();
@@ -11,31 +11,34 @@
  * new Client(options)
  *   server    origin of the navigation service; default: the page's own
  *   appKey    the tenant's key
- *   platform  device class: a user has one connection per class, a newer one ends the older; default "" = "Web"
+ *   platform  device class; default "" = "Web". A user has one connection per class, a newer one ends the older
  *   store     { load(key), save(key, value) } for the sync cursor; default: localStorage
- * connect(token)         stays connected, reconnecting by itself, until close() or a final state
+ * connect(token)
+ *   stays connected, reconnecting by itself, until close() or a final state
  * send(peer, text, { clientId })
- *                        resolves { uid, time } when the message is stored; rejects ProtocolError. clientId: a number
- *                        below 2^53 that comes back with the message, to recognise one whose answer was lost
- * typing(peer)           tells the peer if online; never stored, not acknowledged
+ *   resolves { uid, time } when the message is stored; rejects ProtocolError. clientId: a number below 2^53
+ *   that comes back with the message, to recognise one whose answer was lost
+ * typing(peer)
+ *   tells the peer if online; never stored, not acknowledged
  * history(peer, { before, count })
- *                        resolves { messages, more }: the newest `count` before the time (0 = now), oldest first
+ *   resolves { messages, more }: the newest `count` before the time (0 = now), oldest first
  *
  * Events and their detail:
- *   "state"    { state, code, retryIn }  connecting, online, waiting (tries again in retryIn ms); final are
+ *   "state"    { state, code, retryIn }: connecting, online, waiting (tries again in retryIn ms); final are
  *              kicked (signed in elsewhere), refused (code: CONNACK, DISCONNECT or HTTP status) and closed
- *   "message"  { uid, peer, sender, mine, time, kind, text, content, counted, stored, clientId, live }, once per uid;
- *              live: pushed or sent just now, not fetched
+ *   "message"  { uid, peer, sender, mine, time, kind, text, content, counted, stored, clientId, live }, once
+ *              per uid; live: pushed or sent just now, not fetched
  *   "typing"   { peer }
  *   "synced"   everything stored up to now has been told as "message"
  *
- * Times are milliseconds since 1970. ProtocolError.code is the server's status (405 = blocked by the peer …) or one
- * of the Failure numbers.
+ * Times are milliseconds since 1970. ProtocolError.code is the server's status (405 = blocked by the peer …)
+ * or one of Failure.
  */
 
 import { Frame, acknowledgement, decode, encode, parse, ping, request } from "./wire.js";
 
-export const Failure = Object.freeze({ TIMEOUT: -1, NOT_CONNECTED: 30001, CONNECTION_LOST: 30011, TOO_BIG: 30016 });
+/** Codes that do not come from the server. The published SDKs use the same numbers. */
+export const Failure = Object.freeze({ TIMEOUT: -1, OFFLINE: 30001, CONNECTION_LOST: 30011, TOO_BIG: 30016 });
 
 const SDK_VERSION = "5.0.0"; // generation 5: the server may push a message in any state, notices may come at any time
 const ANSWER_MS = 10_000; // for CONNACK, acknowledgements, query answers and pongs
@@ -46,9 +49,10 @@ const RETRY_MS = [500, 5_000]; // first and longest wait between connections
 const CONTENT_MAX = 128 * 1024; // bytes
 const PRIVATE = 1; // ChannelType
 const SENT = 1; // DownStreamMessage.direction
-const PERSISTED = 0x10, COUNTED = 0x20; // DownStreamMessage.status
+const PERSISTED = 0x10; // in DownStreamMessage.status
+const COUNTED = 0x20;
 const CONNACK_AGAIN = [3, 6]; // unavailable, redirected: another try may succeed; with any other status not
-const DISCONNECTED = { 1: "kicked", 2: "refused", 4: "closed", 5: "refused", 7: "refused", 8: "refused", 9: "refused" };
+const DISCONNECT_FINAL = { 0: "", 1: "kicked", 3: "", 4: "closed", 6: "" }; // "": try again; others: refused
 
 export class ProtocolError extends Error {
   constructor(code) {
@@ -99,7 +103,7 @@ export class Client extends EventTarget {
 
   async send(peer, text, { clientId } = {}) {
     const content = JSON.stringify({ content: text });
-    const message = encode([[1, 3], [2, "RC:TxtMsg"], [3, content], [10, clientId]]); // [1] 3 = persisted, counted
+    const message = encode({ 1: 3, 2: "RC:TxtMsg", 3: content, 10: clientId }); // 1: persisted + counted
     if (message.length > CONTENT_MAX) throw new ProtocolError(Failure.TOO_BIG);
     const { uid, time } = await this.#request(Frame.PUBLISH, "ppMsgP", peer, message);
     this.told.set(uid, time);
@@ -109,16 +113,16 @@ export class Client extends EventTarget {
 
   typing(peer) {
     if (this.state !== "online") return;
-    const message = encode([[1, 0], [2, "RC:TypSts"], [3, JSON.stringify({ typingContentType: "RC:TxtMsg" })]]);
+    const message = encode({ 1: 0, 2: "RC:TypSts", 3: JSON.stringify({ typingContentType: "RC:TxtMsg" }) });
     this.socket.send(request(Frame.PUBLISH, this.#nextId(), "ppMsgS", peer, message));
   }
 
   async history(peer, { before = 0, count = 30 } = {}) {
-    const wanted = encode([[1, peer], [2, before], [3, count], [4, 0]]); // [4] 0 = older than `before`, newest first
+    const wanted = encode({ 1: peer, 2: before, 3: count, 4: 0 }); // 4: older than `before`
     const { body } = await this.#request(Frame.QUERY, "qryPMsg", this.userId, wanted);
     const page = decode(body);
-    const messages = page.all(1).map((bytes) => received(bytes, this.userId)).filter(Boolean).reverse();
-    return { messages, more: page.number(3) > 0 };
+    const newestFirst = page.all(1).map((bytes) => received(bytes, this.userId));
+    return { messages: newestFirst.filter(Boolean).reverse(), more: page.number(3) > 0 };
   }
 
   #enter(state, more = {}) {
@@ -141,7 +145,8 @@ export class Client extends EventTarget {
       return error instanceof ProtocolError ? { final: "refused", code: error.code } : {};
     }
     if (run !== this.run) return {};
-    const query = new URLSearchParams({ appId: this.appKey, token, sdkVer: SDK_VERSION, deviceId: this.device, protocolVer: 3 });
+    const query = new URLSearchParams({ appId: this.appKey, token, sdkVer: SDK_VERSION, protocolVer: 3 });
+    query.set("deviceId", this.device);
     if (this.platform) query.set("platform", this.platform);
     const socket = new WebSocket(`${address}/websocket?${query}`);
     socket.binaryType = "arraybuffer";
@@ -214,8 +219,8 @@ export class Client extends EventTarget {
   #onFrame(frame) {
     if (frame.type === Frame.PINGRESP) clearTimeout(this.timers.pong);
     else if (frame.type === Frame.PUBLISH) this.#onPublish(frame);
-    else if (frame.type === Frame.DISCONNECT) this.hangUp({ final: DISCONNECTED[frame.status], code: frame.status });
-    else this.#onAnswer(frame);
+    else if (frame.type !== Frame.DISCONNECT) this.#onAnswer(frame);
+    else this.hangUp({ final: DISCONNECT_FINAL[frame.status] ?? "refused", code: frame.status });
   }
 
   // ---- requests and their answers ----
@@ -227,7 +232,7 @@ export class Client extends EventTarget {
   }
 
   async #request(type, topic, target, body) {
-    if (this.state !== "online") throw new ProtocolError(Failure.NOT_CONNECTED);
+    if (this.state !== "online") throw new ProtocolError(Failure.OFFLINE);
     const id = this.#nextId();
     const answer = await new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -243,7 +248,8 @@ export class Client extends EventTarget {
 
   /** PUBACK or QUERYACK: to a request, or the second half of what another own device sent. */
   #onAnswer(frame) {
-    if (frame.type === Frame.QUERYACK && frame.wantsAck) this.socket.send(acknowledgement(Frame.QUERYCON, frame.id));
+    const confirm = frame.type === Frame.QUERYACK && frame.wantsAck;
+    if (confirm) this.socket.send(acknowledgement(Frame.QUERYCON, frame.id));
     const waiting = this.requests.get(frame.id);
     const copy = this.copies.get(frame.id);
     if (waiting) {
@@ -326,7 +332,7 @@ export class Client extends EventTarget {
 
   /** Whether the page was the last one. One cursor does for both boxes: a page holds all of both up to its time. */
   async #pullPage() {
-    const wanted = encode([[1, this.cursor], [2, false], [4, true], [6, this.cursor]]); // [4] what I sent elsewhere too
+    const wanted = encode({ 1: this.cursor, 2: false, 4: true, 6: this.cursor }); // 4: and my own
     const { body } = await this.#request(Frame.QUERY, "pullMsg", this.userId, wanted);
     const page = decode(body);
     for (const bytes of page.all(1)) {
@@ -349,9 +355,16 @@ function received(bytes, me) {
   const mine = fields.number(10) === SENT; // of an own message the server names the peer, not the sender
   const peer = fields.string(1);
   return {
-    uid: fields.string(9), peer, sender: mine ? me : peer, mine, time: fields.number(6), kind: fields.string(4),
-    counted: (fields.number(7) & COUNTED) > 0, stored: (fields.number(7) & PERSISTED) > 0,
-    clientId: fields.number(14), ...readBody(fields.string(5)),
+    uid: fields.string(9),
+    peer,
+    sender: mine ? me : peer,
+    mine,
+    time: fields.number(6),
+    kind: fields.string(4),
+    counted: (fields.number(7) & COUNTED) > 0,
+    stored: (fields.number(7) & PERSISTED) > 0,
+    clientId: fields.number(14),
+    ...readBody(fields.string(5)),
   };
 }
 
@@ -360,8 +373,16 @@ function sentElsewhere({ target, body }, { uid, time }, me) {
   const fields = decode(body);
   const flags = fields.number(1);
   return {
-    uid, peer: target, sender: me, mine: true, time, kind: fields.string(2), counted: (flags & 2) > 0,
-    stored: (flags & 1) > 0, clientId: fields.number(10), ...readBody(fields.string(3)),
+    uid,
+    peer: target,
+    sender: me,
+    mine: true,
+    time,
+    kind: fields.string(2),
+    counted: (flags & 2) > 0,
+    stored: (flags & 1) > 0,
+    clientId: fields.number(10),
+    ...readBody(fields.string(3)),
   };
 }
 

@@ -1,6 +1,6 @@
 /* wire.js: the bytes of imcloud's protocol, without any input or output: protobuf fields and frames.
  *
- * One frame is one binary WebSocket message. Integers are big-endian, strings have a 16-bit byte length before them:
+ * One frame is one binary WebSocket message. Integers are big-endian, a string follows its length in 16 bits:
  *
  *   up    PUBLISH, QUERY   head  topic  target  id:16  protobuf
  *         PUBACK, QUERYCON head  id:16
@@ -12,24 +12,32 @@
  *         DISCONNECT       head  0:8  status:8
  *         PINGRESP         head
  *
- * head: type in the high 4 bits, 8 = copy of what another device of the same user sent, 2 = to be acknowledged.
+ * head: the type in the high 4 bits; 8 = copy of what another own device sent; 2 = to be acknowledged.
  */
 
 export const Frame = Object.freeze({
-  CONNACK: 2, PUBLISH: 3, PUBACK: 4, QUERY: 5, QUERYACK: 6, QUERYCON: 7, PINGREQ: 12, PINGRESP: 13, DISCONNECT: 14,
+  CONNACK: 2,
+  PUBLISH: 3,
+  PUBACK: 4,
+  QUERY: 5,
+  QUERYACK: 6,
+  QUERYCON: 7,
+  PINGREQ: 12,
+  PINGRESP: 13,
+  DISCONNECT: 14,
 });
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** [[field number, number | boolean | string | Uint8Array | undefined], …] -> bytes; undefined is left out. */
+/** { field number: number | boolean | string | Uint8Array | undefined } -> bytes; undefined is left out. */
 export function encode(fields) {
   const out = [];
   const varint = (n) => {
     for (; n > 127; n = Math.floor(n / 128)) out.push((n % 128) | 128); // bit operators would cut n to 32 bits
     out.push(n);
   };
-  for (const [number, value] of fields) {
+  for (const [number, value] of Object.entries(fields)) {
     if (value === undefined) continue;
     if (typeof value === "number" || typeof value === "boolean") {
       varint(number * 8);
@@ -123,9 +131,17 @@ export function parse(buffer) {
   switch (frame.type) {
     case Frame.CONNACK:
       Object.assign(frame, { reserved: number(1), status: number(1) });
-      return frame.status ? frame : Object.assign(frame, { userId: string(), session: string(), time: number(8) });
+      return frame.status
+        ? frame
+        : Object.assign(frame, { userId: string(), session: string(), time: number(8) });
     case Frame.PUBLISH:
-      return Object.assign(frame, { time: number(4) * 1000, topic: string(), target: string(), id: number(2), body: rest() });
+      return Object.assign(frame, {
+        time: number(4) * 1000,
+        topic: string(),
+        target: string(),
+        id: number(2),
+        body: rest(),
+      });
     case Frame.PUBACK:
       Object.assign(frame, { id: number(2), time: number(4) * 1000, status: number(2) });
       return Object.assign(frame, { time: frame.time + number(2), uid: string() });

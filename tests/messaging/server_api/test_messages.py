@@ -1,0 +1,89 @@
+import json
+from typing import Any
+
+import pytest
+
+from apps.accounts.directory import TenantEntry
+from apps.messaging.server_api.declarations import ENDPOINTS, PARAMETER, Call, Refused
+from apps.messaging.server_api.messages import up_stream
+
+ALICES = TenantEntry(1, "Alice's", "alices", "the secret of Alice's app")
+TEXT = {"fromUserId": "alice", "toUserId": "bob", "objectName": "RC:TxtMsg", "content": '{"content":"hi"}'}
+
+
+def valid(**fields: Any) -> Call:
+    given = {
+        name: value if isinstance(value, list) else [str(value)] for name, value in {**TEXT, **fields}.items()
+    }
+    return ENDPOINTS["/message/private/publish"].call(ALICES, given)
+
+
+def refusal(**fields: Any) -> str:
+    with pytest.raises(Refused) as refused:
+        up_stream(valid(**fields))
+    assert refused.value.code == PARAMETER
+    return str(refused.value)
+
+
+def test_a_plain_text_is_kept_and_counted() -> None:
+    message = up_stream(valid())
+    assert (message.sessionId, message.classname, message.content) == (3, "RC:TxtMsg", b'{"content":"hi"}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "bits"),
+    [
+        ({"isPersisted": 0}, 2),
+        ({"isCounted": "False"}, 1),
+        ({"disablePush": "true"}, 0x23),
+        ({"expansion": "True"}, 0x43),
+        ({"isPersisted": "0", "isCounted": "0"}, 0),
+    ],
+)
+def test_switches_become_bits_of_the_session_id(fields: dict[str, Any], bits: int) -> None:
+    assert up_stream(valid(**fields)).sessionId == bits
+
+
+def test_push_parameters_travel_with_the_message() -> None:
+    ext = {"title": "t", "templateId": 7, "forceShowPushContent": 1, "pushConfigs": [{"APNs": {"x": "1"}}]}
+    message = up_stream(valid(pushContent="c", pushData="d", pushExt=json.dumps(ext), busChannel="b"))
+    assert (message.pushText, message.appData, message.busChannel) == ("c", "d", "b")
+    assert (message.pushExt.title, message.pushExt.templateId, message.configFlag) == ("t", "7", 8)
+    assert json.loads(message.pushExt.pushConfigs) == ext["pushConfigs"]
+
+
+def test_option_bits_keep_the_last_message_and_ask_for_receipts() -> None:
+    assert up_stream(valid(disableUpdateLastMsg="true", needReadReceipt=1)).optionBits == 3
+
+
+def test_first_expansions_need_expansion_to_be_on() -> None:
+    extra = json.dumps({"k": "v"})
+    assert json.loads(up_stream(valid(expansion="true", extraContent=extra)).extraContent) == {
+        "k": {"v": "v"}
+    }
+    assert up_stream(valid(extraContent=extra)).extraContent == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"fromUserId": ""}, "fromUserId is required."),
+        ({"toUserId": []}, "toUserId is required."),
+        ({"toUserId": [f"u{i}" for i in range(1001)]}, "toUserId takes 1000 values at most."),
+        ({"toUserId": "u" * 65}, "toUserId is longer than 64 bytes."),
+        ({"objectName": "x" * 33}, "objectName must be 32 printable characters at most."),
+        ({"content": "x" * (128 * 1024 + 1)}, "content is longer than 131072 bytes."),
+        ({"content": "helloworld"}, "content must be a JSON object for objectNames that begin with RC:."),
+        ({"content": "[" * 100_000}, "content must be a JSON object for objectNames that begin with RC:."),
+        ({"isPersisted": "maybe"}, "isPersisted must be 0, 1, true or false."),
+        ({"count": "many"}, "count must be a whole number from -1 to 2147483647."),
+        ({"pushExt": "x"}, "pushExt must be a JSON object."),
+    ],
+)
+def test_what_is_outside_the_documented_limits_is_1002(fields: dict[str, Any], said: str) -> None:
+    assert refusal(**fields) == said
+
+
+def test_a_thousand_receivers_and_128_kilobytes_of_an_apps_own_type_pass() -> None:
+    call = valid(toUserId=[f"u{i}" for i in range(1000)], objectName="X:Big", content="x" * 128 * 1024)
+    assert len(call["toUserId"]) == 1000 and len(up_stream(call).content) == 128 * 1024

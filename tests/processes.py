@@ -1,0 +1,90 @@
+"""Real processes for tests: a Redis that may be killed, and commands of manage.py with their logs."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+from celery import current_app
+from kombu import Connection
+
+from imcloud import embedded
+from tests.conftest import ROOT, wait_for
+
+
+class OwnRedis:
+    """A Redis of one test module: killing it disturbs nobody else. Nothing in it outlives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self.environment = {"IMCLOUD_REDIS_URL": f"unix://{self.socket}?db=0"}
+        self.broker = redis.Redis(unix_socket_path=str(self.socket), db=1)
+        self.start()
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        options = [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(self.socket),
+            "--save",
+            "",
+            "--dir",
+            str(self.socket.parent),
+        ]
+        self._process = subprocess.Popen([embedded.redis_binary(), *options], stdout=subprocess.DEVNULL)
+        wait_for(self._answers, 20, "Redis did not start")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.broker.ping())
+        except redis.RedisError:
+            return False
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def put(self, queue: str, task: str, data: bytes, copies: int = 1) -> None:
+        """Put a task on a queue of the broker in it."""
+        with Connection(f"redis+socket://{self.socket}?virtual_host=1") as connection:
+            producer = connection.Producer(auto_declare=False)
+            current_app.send_task(task, args=(data,), queue=f"{queue}.new", producer=producer, retry=False)
+        message = self.broker.rpop(f"{queue}.new")
+        assert isinstance(message, bytes)
+        self.broker.lpush(queue, *[message] * copies)
+
+
+class Command:
+    """A running `manage.py COMMAND …` of the test run's installation; what it logs is in `log`."""
+
+    def __init__(self, log: Path, environment: dict[str, str], *command: str) -> None:
+        self._log = log
+        with open(log, "ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), *command],
+                env=os.environ | environment,
+                stdout=file,
+                stderr=file,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """Whatever state it is in."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def end(self) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            return self.process.wait(15)
+        finally:
+            self.kill()

@@ -1,0 +1,186 @@
+"""What a connection is shown, and when: the rules of PROTOCOL 6.2, 6.3, 3.6 and 6.10."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from apps.routing.envelope import Answer, Row
+from apps.routing.lanes import Lanes
+from apps.routing.protocol import packets
+from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.packets import Disconnect, DisconnectStatus, PubAck, Publish
+from apps.routing.protocol.uid import UidIssuer
+from apps.routing.sessions import WINDOW, Connection, Hub
+
+UP = UpStreamMessage(sessionId=3, classname="RC:TxtMsg", content=b'{"content":"x"}').SerializeToString()
+
+
+class Client:
+    """The other end of a connection: what was written to it, as packets."""
+
+    def __init__(self, hub: Hub, user: str, **facts: Any) -> None:
+        self.packets: list[Any] = []
+        self.closed = False
+        self.connection = Connection(
+            id=f"c{len(hub.connections)}", tenant=1, app_key="k", user=user, home="set1", send=self._take
+        )
+        self.connection.generation = 4
+        for name, value in facts.items():
+            setattr(self.connection, name, value)
+        hub.add(self.connection)
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.close":
+            self.closed = True
+        else:
+            self.packets.append(packets.decode_downstream(message["bytes"]))
+
+    def pull(self, position: int, *, during: Callable[[], None] | None = None, finished: bool = True) -> None:
+        self.connection.pulls += 1
+        if during:
+            during()
+        self.connection.pull_answered(1, Answer(0, 0, 0, b"", position, 1000 + position, finished))
+
+    def topics(self) -> list[str]:
+        return [packet.topic for packet in self.packets if isinstance(packet, Publish)]
+
+    def acknowledge(self) -> None:
+        for packet in self.packets:
+            if isinstance(packet, Publish) and packet.qos and not packet.dup:
+                self.connection.confirm(packet.message_id)
+
+
+@pytest.fixture
+async def hub() -> Hub:
+    return Hub(Lanes("gateway-1", UidIssuer(1), asyncio.get_running_loop()))
+
+
+def row(seq: int, sender: str = "alice", target: str = "bob") -> Row:
+    return Row(seq, f"uid{seq}", 1000 + seq, 1, 1, sender, target, (target,), True, "ppMsgP", UP)
+
+
+async def test_nothing_is_pushed_before_the_first_pull_is_finished_and_one_notice_follows_it(
+    hub: Hub,
+) -> None:
+    bob = Client(hub, "bob")
+    hub.apply(row(5))
+    assert bob.packets == []
+    bob.pull(4)
+    assert bob.topics() == ["s_ntf"]
+    hub.apply(row(6))
+    assert bob.topics() == ["s_ntf"]
+
+
+async def test_a_row_that_the_pull_held_is_not_shown_again(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(5, during=lambda: hub.apply(row(5)))
+    hub.apply(row(5))
+    assert bob.packets == []
+
+
+async def test_after_a_finished_pull_messages_are_pushed_in_order(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(0)
+    for seq in (1, 2, 3):
+        hub.apply(row(seq))
+    assert bob.topics() == ["s_msg"] * 3
+    assert [packet.message_id for packet in bob.packets] == [65535, 65534, 65533]
+
+
+async def test_another_tenants_user_of_the_same_name_is_shown_nothing(hub: Hub) -> None:
+    stranger = Client(hub, "bob", tenant=2)
+    stranger.pull(0)
+    hub.apply(row(1))
+    assert stranger.packets == []
+
+
+async def test_a_full_window_turns_pushes_into_one_notice_when_all_is_acknowledged(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(0)
+    for seq in range(1, WINDOW + 10):
+        hub.apply(row(seq))
+    assert bob.topics() == ["s_msg"] * WINDOW
+    bob.acknowledge()
+    assert bob.topics()[WINDOW:] == ["s_ntf"]
+    hub.apply(row(WINDOW + 10))
+    bob.pull(WINDOW + 10)
+    hub.apply(row(WINDOW + 11))
+    assert bob.topics()[WINDOW:] == ["s_ntf", "s_msg"]
+
+
+async def test_v2_is_told_to_go_on_after_an_unfinished_pull(hub: Hub) -> None:
+    old, new = Client(hub, "bob", generation=2), Client(hub, "carol")
+    old.pull(3, finished=False)
+    new.pull(3, finished=False)
+    assert old.topics() == ["s_ntf"]
+    assert new.topics() == []
+
+
+async def test_what_one_device_sends_is_synced_to_the_users_others_with_its_time_and_uid(hub: Hub) -> None:
+    phone, web = Client(hub, "alice", platform="Android"), Client(hub, "alice")
+    phone.pull(0)
+    web.pull(0)
+    hub.apply(row(1)._replace(time=1_700_000_000_123))
+    copy, ack = phone.packets
+    assert (copy.topic, copy.target, copy.dup, copy.payload) == ("ppMsgP", "bob", True, UP)
+    assert ack == PubAck(copy.message_id, 1_700_000_000_123, 0, "uid1")
+
+
+async def test_a_second_login_of_a_class_ends_the_first_and_leaves_other_classes(hub: Hub) -> None:
+    first, phone = Client(hub, "bob"), Client(hub, "bob", platform="Android")
+    Client(hub, "bob")
+    assert [packet.status for packet in first.packets] == [DisconnectStatus.OTHER_DEVICE]
+    assert isinstance(first.packets[0], Disconnect)
+    assert phone.packets == []
+
+
+async def test_the_same_page_coming_back_replaces_its_old_socket_without_a_word(hub: Hub) -> None:
+    first = Client(hub, "bob", device="page")
+    Client(hub, "bob", device="page")
+    await asyncio.sleep(0)
+    assert first.closed
+    assert first.packets == []
+
+
+async def test_what_is_not_acknowledged_is_announced_once_it_is_due_and_then_less_often(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(0)
+    hub.apply(row(1))
+    assert not bob.connection.compensate()
+    bob.connection.backoff = 0.0
+    assert bob.connection.compensate()
+    assert bob.topics() == ["s_msg", "s_ntf"]
+    hub.apply(row(2))
+    assert bob.topics() == ["s_msg", "s_ntf"]
+
+
+async def test_an_acknowledged_device_has_a_cursor_and_one_that_is_behind_keeps_its_old_one(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(0)
+    bob.connection.confirm_query(1)
+    hub.apply(row(1))
+    hub.apply(row(2))
+    assert hub.take_cursors() == [(1, "bob", "Web", 1000)]
+    bob.acknowledge()
+    assert hub.take_cursors() == [(1, "bob", "Web", 1002)]
+
+
+async def test_a_server_with_back_pressure_gets_every_frame_in_order() -> None:
+    written: list[int] = []
+    open_gate = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        await open_gate.wait()
+        written.append(packets.decode_downstream(message["bytes"]).status)  # type: ignore[union-attr]
+
+    slow = Connection(id="c", tenant=1, app_key="k", user="u", home="set1", send=send)
+    for status in range(5):
+        slow.write(packets.encode_puback(1, 0, status, ""))
+    assert written == []
+    open_gate.set()
+    await asyncio.sleep(0.01)
+    slow.write(packets.encode_puback(1, 0, 5, ""))
+    await asyncio.sleep(0.01)
+    assert written == [0, 1, 2, 3, 4, 5]
