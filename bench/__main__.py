@@ -22,7 +22,8 @@ from typing import Any
 
 from bench import cost, stack
 from bench.client import Client, websocket_url
-from bench.load import Pairs, connect, disconnect
+from bench.ledger import Verdict
+from bench.load import Pairs, Window, connect, disconnect
 from bench.tokens import App
 
 WARM_UP = 0.3  # of the measured seconds, at least one second
@@ -57,6 +58,23 @@ CASES = (
 )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A look at the clocks, in seconds; the difference of two tells what a window has cost."""
+
+    clock: float
+    machine: float  # CPU of everything
+    own: float  # CPU of this process
+    server: dict[str, float]  # CPU by kind of process; empty for a server that is not ours
+
+    def since(self, before: "Reading") -> "Reading":
+        """What has passed since `before`."""
+        server = {kind: self.server[kind] - before.server.get(kind, 0.0) for kind in self.server}
+        return Reading(
+            self.clock - before.clock, self.machine - before.machine, self.own - before.own, server
+        )
+
+
 class Bench:
     """The cases against one server; `server` is None when its processes are not ours to measure."""
 
@@ -75,40 +93,21 @@ class Bench:
 
     async def _load(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         pairs = Pairs(self._app.url, self._app.key, tokens, senders=case.senders)
-        window = pairs.window
         await connect(pairs.clients, progress)
         gc.freeze()  # what is here stays: the collector of the load generator need not look at it again
         pairs.begin(case.outstanding)
         await asyncio.sleep(max(1.0, self._seconds * WARM_UP))
         progress(f"{case.name}: measuring {self._seconds:g} s")
-        before, own, began = self._cpu(), time.process_time(), time.perf_counter()
-        window.open = True
+        before = self._read()
+        pairs.window.open = True
         await asyncio.sleep(self._seconds)
-        window.open = False
-        elapsed, own, after = time.perf_counter() - began, time.process_time() - own, self._cpu()
+        pairs.window.open = False
+        used = self._read().since(before)
         verdict = await pairs.finish()
+        reconnects = sum(client.connections - 1 for client in pairs.clients)
         await disconnect(pairs.clients)
-        done = max(window.completed, 1)
-        cpu = {kind: round((after[kind] - before.get(kind, 0.0)) / done * 1e6, 1) for kind in after}
-        return {
-            "seconds": round(elapsed, 2),
-            "messages_per_second": round(window.completed / elapsed),
-            "ack_ms": percentiles(window.acks),
-            "delivery_ms": percentiles(window.deliveries),
-            "server_cpu_us": cpu | {"total": round(sum(cpu.values()), 1)} if cpu else None,
-            "load_generator_cpu_us": round(own / done * 1e6, 1),
-            "lost": verdict.missing,
-            "duplicated": verdict.duplicates,
-            "out_of_order": verdict.inversions,
-            "refused": verdict.refused,
-            "unanswered": verdict.unanswered,
-            "other_faults": {
-                name: count
-                for name, count in verdict.faults.items()
-                if name not in ("missing", "duplicates", "inversions")
-            },
-            "reconnects": sum(client.connections - 1 for client in pairs.clients),
-        }
+        gc.unfreeze()
+        return speed(pairs.window, used) | faults(verdict) | {"reconnects": reconnects}
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
         clients = [
@@ -123,24 +122,25 @@ class Bench:
         await connect(clients[first:], progress)
         connecting = time.perf_counter() - began
         await asyncio.sleep(IDLE_SETTLE_SECONDS)
-        full, before, began = self._gateway_memory(), self._cpu(), time.perf_counter()
+        full, before = self._gateway_memory(), self._read()
         await asyncio.sleep(self._seconds)
-        elapsed, after = time.perf_counter() - began, self._cpu()
+        used = self._read().since(before)
         online = sum(client.online for client in clients)
         await disconnect(clients)
         return {
-            "seconds": round(elapsed, 2),
+            "seconds": round(used.clock, 2),
             "connected": online,
             "connects_per_second": round((len(clients) - first) / connecting),
             "gateway_bytes_per_connection": round((full - empty) / (len(clients) - first)) if full else None,
             "server_cpu_percent": {
-                kind: round((after[kind] - before.get(kind, 0.0)) / elapsed * 100, 1) for kind in after
+                kind: round(seconds / used.clock * 100, 1) for kind, seconds in used.server.items()
             },
             "reconnects": sum(client.connections - 1 for client in clients),
         }
 
-    def _cpu(self) -> dict[str, float]:
-        return cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
+    def _read(self) -> Reading:
+        server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
+        return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
 
     def _gateway_memory(self) -> int:
         return cost.resident(self._server.describe()["pids"]["gateway"]) if self._server else 0
@@ -152,6 +152,33 @@ def _no_answer(context: Any, status: int, uid: str, sent_at: int) -> None:
 
 def _nothing_shown(message: Any) -> None:
     """Idle clients are sent nothing."""
+
+
+def speed(window: Window, used: Reading) -> dict[str, Any]:
+    """The figures of a measured window; CPU in µs a message."""
+    done = max(window.completed, 1)
+    server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
+    elsewhere = used.machine - used.own - sum(used.server.values())
+    return {
+        "seconds": round(used.clock, 2),
+        "messages_per_second": round(window.completed / used.clock),
+        "ack_ms": percentiles(window.acks),
+        "delivery_ms": percentiles(window.deliveries),
+        "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
+        "load_generator_cpu_us": round(used.own / done * 1e6, 1),
+        "other_cpu_percent": round(elsewhere / used.clock * 100, 1) if server else None,
+    }
+
+
+def faults(verdict: Verdict) -> dict[str, Any]:
+    """The counts of a case, warm-up and end included."""
+    named = {"missing": "lost", "duplicates": "duplicated", "inversions": "out_of_order"}
+    return {
+        **{name: getattr(verdict, count) for count, name in named.items()},
+        "refused": verdict.refused,
+        "unanswered": verdict.unanswered,
+        "other_faults": {name: count for name, count in verdict.faults.items() if name not in named},
+    }
 
 
 def percentiles(seconds: "array[float]") -> dict[str, float] | None:

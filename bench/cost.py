@@ -48,6 +48,12 @@ def roots(stack: Stack) -> dict[int, str]:
     return named
 
 
+def machine() -> float:
+    """CPU seconds that all processors together have been busy with anything since the machine started."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 def resident(pid: int) -> int:
     """Resident memory of one process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE

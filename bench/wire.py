@@ -56,7 +56,7 @@ class Wire(asyncio.BufferedProtocol):
         """Connect and upgrade; OSError when not. The caller sets the time limit."""
         parts = urlsplit(url)
         _, wire = await asyncio.get_running_loop().create_connection(
-            lambda: cls(parts, on_packet, on_closed), parts.hostname, parts.port or 80
+            lambda: cls(parts, on_packet, on_closed), parts.hostname or "", parts.port or 80
         )
         try:
             await wire.opened

@@ -13,11 +13,12 @@ import signal
 import sys
 from typing import NamedTuple
 
-# linux/prctl.h and linux/capability.h
+# linux/prctl.h, linux/securebits.h and linux/capability.h
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 4
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -46,7 +47,9 @@ def become(uid: int, gid: int, pass_permissions: bool) -> None:
     """Change user; OSError when this process may not."""
     libc = ctypes.CDLL(None, use_errno=True)
     if pass_permissions:
-        call(libc, "prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Otherwise setresuid() would drop all capabilities, and access(2), with which initdb looks for its
+        # programs, would not count them.
+        call(libc, "prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

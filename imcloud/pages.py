@@ -40,8 +40,13 @@ class PagesMiddleware:
                 self._checks.insert(0, self._pages.process_view)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        for_people = request.path_info.startswith(PATHS)
-        response: HttpResponseBase = await (self._pages if for_people else self._apis)(request)
+        response: HttpResponseBase
+        if request.path_info.startswith(PATHS):
+            response = await self._pages(request)
+        else:
+            response = await self._apis(request)
+            if isinstance(response, HttpResponse):  # old clients do not read chunks
+                response.setdefault("Content-Length", str(len(response.content)))
         return response
 
     async def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:

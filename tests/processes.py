@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -25,17 +26,10 @@ class OwnRedis:
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
-        options = [
-            "--port",
-            "0",
-            "--unixsocket",
-            str(self.socket),
-            "--save",
-            "",
-            "--dir",
-            str(self.socket.parent),
-        ]
-        self._process = subprocess.Popen([embedded.redis_binary(), *options], stdout=subprocess.DEVNULL)
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", ""]
+        self._process = subprocess.Popen(
+            [embedded.redis_binary(), *options], cwd=self.socket.parent, stdout=subprocess.DEVNULL
+        )
         wait_for(self._answers, 20, "Redis did not start")
 
     def _answers(self) -> bool:
@@ -74,6 +68,13 @@ class Command:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def until(self, condition: Callable[[], object], seconds: float) -> None:
+        """Wait until the condition is true; AssertionError with the log when it is not within the time."""
+        try:
+            wait_for(condition, seconds, "")
+        except AssertionError:
+            raise AssertionError(f"not within {seconds} s:\n{self.log}") from None
 
     def kill(self) -> None:
         """Whatever state it is in."""

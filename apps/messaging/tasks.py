@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-import psycopg
 from celery import shared_task
 from google.protobuf.message import DecodeError
 
@@ -26,7 +25,7 @@ from apps.messaging.methods import (
 )
 from apps.routing import hints
 from apps.routing.envelope import Answer, Batch, Hint, Request, Row, feed_group, hint_message
-from apps.routing.protocol.packets import AckStatus
+from apps.routing.protocol.packets import AckStatus, ProtocolError
 from apps.routing.topology import ANSWER, DELIVER
 
 logger = logging.getLogger(__name__)
@@ -131,13 +130,13 @@ def answer(data: bytes) -> None:
 def _answer(server_set: str, request: Request) -> Answer:
     try:
         return QUERY_METHODS[request.method](server_set, request)
-    except DecodeError:
+    except (DecodeError, ProtocolError):
         return Answer(0, AckStatus.MALFORMED)
     except Unavailable as error:
         logger.error("%s refused: %s", request.method, error)
         return Answer(0, AckStatus.BUSY)
-    except psycopg.Error:
-        # A bug or a value that the database cannot hold: this request fails, the batch's others do not.
+    except Exception:
+        # A bug here or a value that the database cannot hold: this request fails, the batch's others do not.
         logger.exception("%s of tenant %d failed", request.method, request.tenant)
         return Answer(0, AckStatus.FAILED)
 

@@ -69,9 +69,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
         conn = conn.ensure_connection(
             tell,
-            interval_start=RECONNECT,
+            interval_start=RECONNECT,  # type: ignore[arg-type]
             interval_step=0,
-            interval_max=RECONNECT,
+            interval_max=RECONNECT,  # type: ignore[arg-type]
             callback=maybe_shutdown,
         )
         self.first_connection_attempt = False
@@ -97,8 +97,8 @@ def main() -> None:
     spec: dict[str, Any] = json.loads(sys.argv[1])
     pipe = Pipe(spec["pipe"])
     die_with(spec["parent"], pipe)
-    warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
     django.setup()
+    warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
     for name in ("celery", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise
 

@@ -1,4 +1,4 @@
-/* What scenarios work with: the pages of the SDKs, users made through the server API, windows of the demo page. */
+/* What scenarios work with: pages with an SDK in them, users made through the server API, a way to wait. */
 
 import { createHash, randomBytes } from "node:crypto";
 import { execFile } from "node:child_process";
@@ -20,7 +20,7 @@ const FOLDERS = {
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript" };
 const WAIT_MS = 15_000;
 
-/** Serves pages/ at the root and the SDKs' packages, on an origin that is not imcloud's: apps have their own, too. */
+/** Serves pages/ and the SDKs' packages, on an origin that is not imcloud's: apps have their own, too. */
 export async function servePages() {
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url, "http://local").pathname);
@@ -62,7 +62,7 @@ export async function until(probe, what, ms = WAIT_MS) {
 
 /** One scenario's world; end() closes everything that it opened. */
 export class World {
-  /** config: { url, app_key, app_secret, data, manage: [program, arguments…] }; sdk: "v4" or "v5", or none. */
+  /** config: that of runner.mjs. sdk: "v4" or "v5", or none. */
   constructor(config, browser, pages, sdk) {
     Object.assign(this, { config, browser, pages, sdk, contexts: [], log: [] });
     this.mark = randomBytes(3).toString("hex");

@@ -1,6 +1,9 @@
 /* Runs scenarios on demand in one Chromium: reads {"scenario", "sdk"} lines, answers {"error", "log"} lines.
  *
- *   node runner.mjs '{"url": …, "app_key": …, "app_secret": …, "data": …, "manage": [program, argument…], "chromium": …}'
+ *   node runner.mjs CONFIG
+ *
+ * CONFIG, as JSON: url, app_key and app_secret of a running imcloud, data (its folder), manage ([program,
+ * argument…] that runs manage.py), chromium (its program).
  */
 
 import { createInterface } from "node:readline";

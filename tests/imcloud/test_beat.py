@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from apps.routing.lease import connection_parameters
-from tests.conftest import wait_for
 from tests.processes import Command, OwnRedis
 
+pytestmark = pytest.mark.django_db(databases=["default", "set1"])
 TAKEOVER = 10.0  # s
 QUEUE = "set1.beat"
 WAITS, WORKS = "beat: waiting for the lease", "beat: working"
@@ -60,25 +60,25 @@ def test_of_two_one_works_and_the_other_takes_over_when_it_is_killed(
     start_beat: StartBeat, own_redis: OwnRedis
 ) -> None:
     first = start_beat("first")
-    wait_for(lambda: works(first), 10, first.log)
+    first.until(lambda: works(first), 10)
     second = start_beat("second")
-    wait_for(lambda: WAITS in second.log, 10, second.log)
+    second.until(lambda: WAITS in second.log, 10)
     assert sends(own_redis)
     assert not works(second)
     first.kill()
-    wait_for(lambda: works(second), TAKEOVER, second.log)
+    second.until(lambda: works(second), TAKEOVER)
     assert sends(own_redis)
 
 
 def test_another_takes_over_when_the_first_one_hangs_and_that_one_stops(start_beat: StartBeat) -> None:
     first = start_beat("first")
-    wait_for(lambda: works(first), 10, first.log)
+    first.until(lambda: works(first), 10)
     second = start_beat("second")
-    wait_for(lambda: WAITS in second.log, 10, second.log)
+    second.until(lambda: WAITS in second.log, 10)
     first.process.send_signal(signal.SIGSTOP)
-    wait_for(lambda: works(second), TAKEOVER, second.log)
+    second.until(lambda: works(second), TAKEOVER)
     first.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: not works(first), 2, first.log)
+    first.until(lambda: not works(first), 2)
     assert works(second)
 
 
@@ -86,19 +86,19 @@ def test_one_that_lost_its_session_stops_and_one_works_again(
     start_beat: StartBeat, own_redis: OwnRedis
 ) -> None:
     beat = start_beat("only")
-    wait_for(lambda: works(beat), 10, beat.log)
+    beat.until(lambda: works(beat), 10)
     with psycopg.connect(autocommit=True, **connection_parameters()) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         )
-    wait_for(lambda: beat.log.count(WAITS) == 2, 3, beat.log)
-    wait_for(lambda: works(beat), TAKEOVER, beat.log)
+    beat.until(lambda: beat.log.count(WAITS) == 2, 3)
+    beat.until(lambda: works(beat), TAKEOVER)
     assert sends(own_redis)
 
 
 def test_a_broker_that_was_away_ends_nothing(start_beat: StartBeat, own_redis: OwnRedis) -> None:
     beat = start_beat("only")
-    wait_for(lambda: works(beat), 10, beat.log)
+    beat.until(lambda: works(beat), 10)
     own_redis.kill()
     time.sleep(3)
     assert works(beat)

@@ -1,15 +1,17 @@
 """`manage.py run` refuses in one sentence, before it has started anything."""
 
+import functools
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from bench.stack import free_port
-from tests.conftest import ROOT, WholeStack
+from bench.stack import free_port, running
+from tests.conftest import ROOT, WholeStack, wait_for
 
 
 def run(data: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -58,3 +60,21 @@ def test_a_second_run_on_the_same_data_is_refused(stack: WholeStack) -> None:
         f"CommandError: imcloud already runs on {stack.data} (process {stack.process.pid})."
     ]
     assert stack.pids() == before
+
+
+def ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.faults
+def test_nothing_outlives_a_launcher_that_is_killed_and_the_next_one_finds_everything(tmp_path: Path) -> None:
+    with running(tmp_path) as first:
+        before = first.describe()
+        first.process.kill()
+        first.process.wait()
+        for name, pid in before["pids"].items():
+            wait_for(functools.partial(ended, pid), 20, f"{name} outlived the launcher")
+    with running(tmp_path) as second:
+        after = second.describe()
+    same = ("app_key", "app_secret", "admin", "redis_url", "database_url")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}

@@ -1,4 +1,4 @@
-"""The supervisor with real workers, a real Redis and a real PostgreSQL. One supervisor serves all tests in turn."""
+"""The supervisor with real workers, Redis and PostgreSQL. One supervisor serves all tests, in their order."""
 
 import json
 import os
@@ -16,9 +16,11 @@ from apps.routing.lease import connection_parameters
 from apps.routing.models import AccessPoint, Cluster, Node, ServerSet
 from apps.routing.worker import CANARY
 from imcloud.config import Config
-from tests.conftest import DATA, wait_for
+from tests.conftest import DATA
 from tests.processes import Command, OwnRedis
 
+# What processes see is committed by the module's fixture; this makes the databases.
+pytestmark = pytest.mark.django_db(databases=["default", "set1"])
 NODE = "MSG_NODE1"
 MESSAGES = f"set1.{NODE}.message"
 QUERIES = f"set1.{NODE}.query"
@@ -35,7 +37,7 @@ class RunningNode:
 
     def start(self) -> None:
         self.command = self.manage("node.log", NODE)
-        wait_for(lambda: len(self.workers()) == 3, 20, "the workers did not start")
+        self.command.until(lambda: len(self.workers()) == 3, 20)
         self.wait_until_each_serves(20)
 
     def manage(self, log: str, name: str) -> Command:
@@ -50,15 +52,11 @@ class RunningNode:
         return [worker["pid"] for worker in state["workers"] if kind in ("", worker["kind"])]
 
     def wait_until_each_serves(self, seconds: float) -> None:
-        """Until every worker has taken a task from the queue that is its own, and the shared ones are empty."""
+        """Until every worker has taken a task from its own queue, and the shared ones are empty."""
         queues = [MESSAGES, QUERIES, "set1.beat", f"{MESSAGES}.0", f"{MESSAGES}.1", f"{QUERIES}.0"]
         for queue in queues:
             self.redis.put(queue, CANARY, b"")
-        wait_for(
-            lambda: not any(map(self.redis.broker.llen, queues)),
-            seconds,
-            f"not all serve:\n{self.command.log}",
-        )
+        self.command.until(lambda: not any(map(self.redis.broker.llen, queues)), seconds)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +88,7 @@ def test_a_second_supervisor_of_a_node_is_refused(node: RunningNode) -> None:
 def test_a_killed_worker_is_replaced_and_named_in_the_log(node: RunningNode) -> None:
     before = node.workers()
     os.kill(before[0], signal.SIGKILL)
-    wait_for(lambda: before[0] not in node.workers() and len(node.workers()) == 3, 5, node.command.log)
+    node.command.until(lambda: before[0] not in node.workers() and len(node.workers()) == 3, 5)
     node.wait_until_each_serves(10)
     assert f"worker {MESSAGES}.0 (pid {before[0]}) died (killed by SIGKILL)" in node.command.log
 
@@ -98,7 +96,7 @@ def test_a_killed_worker_is_replaced_and_named_in_the_log(node: RunningNode) -> 
 def test_a_worker_that_lives_and_does_not_consume_is_replaced(node: RunningNode) -> None:
     stalled = node.workers("query")[0]
     os.kill(stalled, signal.SIGSTOP)
-    wait_for(lambda: stalled not in node.workers() and len(node.workers()) == 3, 15, node.command.log)
+    node.command.until(lambda: stalled not in node.workers() and len(node.workers()) == 3, 15)
     node.wait_until_each_serves(10)
     assert f"worker {QUERIES}.0 (pid {stalled}) is connected but does not consume" in node.command.log
 
@@ -118,7 +116,7 @@ def test_a_supervisor_that_lost_its_session_takes_its_name_again(node: RunningNo
     with psycopg.connect(autocommit=True, **connection_parameters()) as connection:
         old = connection.execute(holders).fetchall()
         connection.execute("SELECT pg_terminate_backend(%s)", old[0])
-        wait_for(lambda: connection.execute(holders).fetchall() not in ([], old), 10, node.command.log)
+        node.command.until(lambda: connection.execute(holders).fetchall() not in ([], old), 10)
     assert node.workers() == before
 
 
@@ -128,14 +126,14 @@ def test_a_queue_whose_tasks_wait_gets_another_worker(node: RunningNode) -> None
             node.redis.put(MESSAGES, CANARY, b"", copies=3000)
         return len(node.workers("message")) > 2
 
-    wait_for(slow, 20, "no worker was added")
+    node.command.until(slow, 20)
     node.redis.broker.delete(MESSAGES)
 
 
 def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_starts(node: RunningNode) -> None:
     left = node.workers()
     node.command.kill()
-    wait_for(lambda: not any(map(alive, left)), 5, "workers without a supervisor")
+    node.command.until(lambda: not any(map(alive, left)), 5)
     node.start()
     assert set(left).isdisjoint(node.workers())
 

@@ -13,6 +13,7 @@ from apps.routing.protocol.im_pb2 import (
     HistoryMsgOuput,
     SyncRequestMsg,
 )
+from apps.routing.protocol.kinds import ProtocolError
 from apps.routing.protocol.messages import RECEIVED, SENT, downstream, for_v2
 
 PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
@@ -90,6 +91,8 @@ def pull(server_set: str, request: Request) -> Answer:
 def history(server_set: str, request: Request) -> Answer:
     """A page of a private conversation: order 0 newest first before `time`, order 1 oldest first after it."""
     wanted = HistoryMsgInput.FromString(request.payload)
+    if not isinstance(wanted.targetId, str) or "\0" in wanted.targetId:  # not UTF-8: protobuf leaves bytes
+        raise ProtocolError("a conversation id that is no text")
     count = min(max(wanted.count, 1), HISTORY_PAGE_MAX)
     parameters = {
         "tenant": request.tenant,

@@ -6,71 +6,159 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Cluster',
+            name="Cluster",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=64, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=64, unique=True)),
             ],
         ),
         migrations.CreateModel(
-            name='ServerSet',
+            name="ServerSet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=32, unique=True)),
-                ('database', models.CharField(help_text="The alias in settings.DATABASES of the SET's log.", max_length=32)),
-                ('cluster', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='routing.cluster')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=32, unique=True)),
+                (
+                    "database",
+                    models.CharField(
+                        help_text="The alias in settings.DATABASES of the SET's log.", max_length=32
+                    ),
+                ),
+                (
+                    "cluster",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="routing.cluster"),
+                ),
             ],
             options={
-                'verbose_name': 'SET',
-                'verbose_name_plural': 'SETs',
+                "verbose_name": "SET",
+                "verbose_name_plural": "SETs",
             },
         ),
         migrations.CreateModel(
-            name='Node',
+            name="Node",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=64, unique=True)),
-                ('weight', models.FloatField(default=1.0, help_text='1 = 1 CPU and 2 GB; 0 takes no new work.', validators=[django.core.validators.MinValueValidator(0.0)])),
-                ('state', models.CharField(choices=[('up', 'Up'), ('draining', 'Draining'), ('down', 'Down')], default='up', max_length=16)),
-                ('server_set', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='routing.serverset')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=64, unique=True)),
+                (
+                    "weight",
+                    models.FloatField(
+                        default=1.0,
+                        help_text="1 = 1 CPU and 2 GB; 0 takes no new work.",
+                        validators=[django.core.validators.MinValueValidator(0.0)],
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("up", "Up"), ("draining", "Draining"), ("down", "Down")],
+                        default="up",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "server_set",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="routing.serverset"),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='AccessPoint',
+            name="AccessPoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('address', models.CharField(blank=True, help_text='host:port; empty: the host that the navigation request named.', max_length=255)),
-                ('site', models.CharField(default='local', help_text='The IaaS or data centre.', max_length=64)),
-                ('region', models.CharField(default='local', max_length=64)),
-                ('weight', models.FloatField(default=1.0, validators=[django.core.validators.MinValueValidator(0.0)])),
-                ('state', models.CharField(choices=[('up', 'Up'), ('draining', 'Draining'), ('down', 'Down')], default='up', max_length=16)),
-                ('cluster', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='routing.cluster')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "address",
+                    models.CharField(
+                        blank=True,
+                        help_text="host:port; empty: the host that the navigation request named.",
+                        max_length=255,
+                    ),
+                ),
+                (
+                    "site",
+                    models.CharField(default="local", help_text="The IaaS or data centre.", max_length=64),
+                ),
+                ("region", models.CharField(default="local", max_length=64)),
+                (
+                    "weight",
+                    models.FloatField(
+                        default=1.0, validators=[django.core.validators.MinValueValidator(0.0)]
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("up", "Up"), ("draining", "Draining"), ("down", "Down")],
+                        default="up",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "cluster",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="routing.cluster"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('cluster', 'address'), name='access_point_once_a_cluster')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("cluster", "address"), name="access_point_once_a_cluster")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Actor',
+            name="Actor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(max_length=64)),
-                ('task', models.CharField(max_length=128)),
-                ('min_concurrency', models.PositiveSmallIntegerField(default=1)),
-                ('max_concurrency', models.PositiveSmallIntegerField(default=2)),
-                ('is_message', models.BooleanField(default=False)),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='actors', to='routing.node')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("method", models.CharField(max_length=64)),
+                ("task", models.CharField(max_length=128)),
+                ("min_concurrency", models.PositiveSmallIntegerField(default=1)),
+                ("max_concurrency", models.PositiveSmallIntegerField(default=2)),
+                ("is_message", models.BooleanField(default=False)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="actors", to="routing.node"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('node', 'method'), name='actor_once_a_node'), models.CheckConstraint(condition=models.Q(('max_concurrency__gte', models.F('min_concurrency')), ('min_concurrency__gte', 1)), name='actor_concurrency_min_to_max')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("node", "method"), name="actor_once_a_node"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("max_concurrency__gte", models.F("min_concurrency")), ("min_concurrency__gte", 1)
+                        ),
+                        name="actor_concurrency_min_to_max",
+                    ),
+                ],
             },
         ),
     ]

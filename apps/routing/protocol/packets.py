@@ -128,7 +128,7 @@ def _querycon(frame: bytes) -> QueryCon:
 def _disconnect(frame: bytes) -> Disconnect:
     header, reserved, status = _STATUS.unpack(frame)
     if reserved:
-        raise ProtocolError("DISCONNECT with a reserved byte that is not 0")
+        raise ValueError
     return Disconnect(status, header)
 
 
@@ -250,7 +250,7 @@ def _malformed(frame: bytes, error: Exception) -> ProtocolError:
         return ProtocolError(f"{name} is not sent in this direction")
     if isinstance(error, UnicodeError):
         return ProtocolError(f"{name} with a string that is not UTF-8")
-    return ProtocolError(f"{name} of {len(frame)} bytes is cut off or too long")
+    return ProtocolError(f"{name} of {len(frame)} bytes that is cut off, too long or out of range")
 
 
 # --- Encoding

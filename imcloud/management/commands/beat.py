@@ -15,7 +15,7 @@ from imcloud.celery import app
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0.2  # s between two looks at the lease
+LOOK = 0.2  # s between two looks at the lease, at most
 
 
 class Scheduler(beat.Scheduler):
@@ -23,8 +23,7 @@ class Scheduler(beat.Scheduler):
 
     # None: the app's pool of producers. Celery's own connection would wait for the broker, up to 30 s a try,
     # and hold the lease meanwhile.
-    producer = None
-    max_interval = LOOK
+    producer = None  # type: ignore[assignment]
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         try:
@@ -60,5 +59,5 @@ def work(lease: Lease, ending: threading.Event) -> None:
     while lease.held and not ending.is_set():
         pause = scheduler.tick()
         if pause > 0:
-            ending.wait(pause)
+            ending.wait(min(pause, LOOK))
     scheduler.close()

@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-# A message may have 128 KiB; a method name and the packet's header come on top.
-FRAME_MAX = 129 * 1024  # bytes
+from apps.routing.protocol.packets import MAX_FRAME
+
 BACKLOG = 4096  # connections that wait to be accepted, when thousands of clients come back at once
 
 
@@ -28,8 +28,8 @@ class Command(BaseCommand):
             # Clients ping, and the gateway ends those that do not. -1: no connection is too old.
             websocket_timeout=-1,
             ping_interval=math.inf,
-            websocket_max_message_size=FRAME_MAX,
-            websocket_max_frame_size=FRAME_MAX,
+            websocket_max_message_size=MAX_FRAME,
+            websocket_max_frame_size=MAX_FRAME,
             action_logger=None,
             server_name="",
         )

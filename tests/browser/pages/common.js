@@ -5,7 +5,7 @@ addEventListener("unhandledrejection", (event) =>
   sdk.errors.push(String(event.reason?.stack ?? event.reason)),
 );
 
-/* A second device class: runtimes other than browsers name theirs in the socket's address. The SDK is not touched. */
+/* A second device class: other runtimes than browsers name theirs in the socket's address. */
 const platform = new URLSearchParams(location.search).get("platform");
 if (platform) {
   window.WebSocket = class extends WebSocket {

@@ -54,7 +54,7 @@ upstream_packets: st.SearchStrategy[Upstream] = st.one_of(
         Connect, texts, texts, texts, u16, st.just(0xC4), texts, texts, texts, st.integers(0, 255), headed(1)
     ),
     st.builds(Publish, texts, texts, u16, st.binary(), st.just(0), headed(3)),
-    st.builds(PubAck, u16, header=headed(4)),
+    st.builds(lambda number, header: PubAck(number, header=header), u16, headed(4)),
     st.builds(Query, texts, texts, u16, st.binary(), headed(5)),
     st.builds(QueryCon, u16, headed(7)),
     st.builds(PingReq, headed(12)),
@@ -62,10 +62,8 @@ upstream_packets: st.SearchStrategy[Upstream] = st.one_of(
 )
 times = st.integers(0, 0xFFFF_FFFF * 1000 + 999)
 downstream_packets: st.SearchStrategy[Downstream] = st.one_of(
-    st.builds(ConnAck, st.integers(1, 255), header=headed(2)),
-    st.builds(
-        ConnAck, st.just(0), texts, texts, st.integers(0, 2**64 - 1), st.none(), st.just(0), headed(2)
-    ),
+    st.builds(lambda status, header: ConnAck(status, header=header), st.integers(1, 255), headed(2)),
+    st.builds(ConnAck, st.just(0), texts, texts, st.integers(0, 2**64 - 1), st.none(), st.just(0), headed(2)),
     st.builds(Publish, texts, texts, u16, st.binary(), u32, headed(3)),
     st.builds(PubAck, u16, times, u16, texts, headed(4)),
     st.builds(QueryAck, u16, u32, u16, st.binary(), headed(6)),
@@ -159,16 +157,16 @@ def test_an_astral_id_is_the_same_in_utf8_and_in_the_sdks_cesu8() -> None:
         (b"\xf0", "packet type 15 is not sent in this direction"),
         (b"\xd0", "PINGRESP is not sent in this direction"),
         (b"\x20\x00\x00", "CONNACK is not sent in this direction"),
-        (b"\xc0\x00", "PINGREQ of 2 bytes is cut off or too long"),
-        (b"\x40\x01", "PUBACK of 2 bytes is cut off or too long"),
-        (b"\x40\x00\x01\x00", "PUBACK of 4 bytes is cut off or too long"),
-        (b"\x32\xff\xffppMsgP", "PUBLISH of 9 bytes is cut off or too long"),
-        (b"\x32\x00\x01a\x00\x01b\x00", "PUBLISH of 8 bytes is cut off or too long"),
+        (b"\xc0\x00", "PINGREQ of 2 bytes that is cut off, too long or out of range"),
+        (b"\x40\x01", "PUBACK of 2 bytes that is cut off, too long or out of range"),
+        (b"\x40\x00\x01\x00", "PUBACK of 4 bytes that is cut off, too long or out of range"),
+        (b"\x32\xff\xffppMsgP", "PUBLISH of 9 bytes that is cut off, too long or out of range"),
+        (b"\x32\x00\x01a\x00\x01b\x00", "PUBLISH of 8 bytes that is cut off, too long or out of range"),
         (b"\x50\x00\x01a\x00\x02\xff\xfe\x00\x01", "QUERY with a string that is not UTF-8"),
         (b"\x50\x00\x01a\x00\x03\xed\xa0\xbd\x00\x01", "QUERY with a string that is not UTF-8"),
-        (b"\xe0\x00", "DISCONNECT of 2 bytes is cut off or too long"),
-        (b"\xe0\x01\x00", "DISCONNECT of 3 bytes is cut off or too long"),
-        (b"\x10\x00\x00\x03\xc0", "CONNECT of 5 bytes is cut off or too long"),
+        (b"\xe0\x00", "DISCONNECT of 2 bytes that is cut off, too long or out of range"),
+        (b"\xe0\x01\x00", "DISCONNECT of 3 bytes that is cut off, too long or out of range"),
+        (b"\x10\x00\x00\x03\xc0", "CONNECT of 5 bytes that is cut off, too long or out of range"),
     ],
 )
 def test_a_bad_packet_is_refused_with_its_reason(frame: bytes, reason: str) -> None:
@@ -242,9 +240,7 @@ def test_a_servers_packet_survives_the_wire(packet: Downstream) -> None:
 def test_a_flagged_connack_carries_what_its_flags_say(
     flags: int, user_id: str, session_id: str, time: int, message_id: int
 ) -> None:
-    packet = decode_downstream(
-        encode_downstream(ConnAck(0, user_id, session_id, time, flags, message_id)), 4
-    )
+    packet = decode_downstream(encode_downstream(ConnAck(0, user_id, session_id, time, flags, message_id)), 4)
     shown = [flags >> bit & 1 for bit in range(4)]
     assert packet == ConnAck(
         0, user_id * shown[0], session_id * shown[1], time * shown[2], flags, message_id * shown[3]
@@ -256,9 +252,9 @@ frames = st.one_of(
     st.builds(lambda head, rest: bytes((head,)) + rest, st.integers(0, 255), st.binary(max_size=60)),
     # Nearly right: a real packet cut short, extended, or with one byte changed.
     st.builds(
-        lambda frame, at, byte, size: (frame[: at % len(frame)] + bytes((byte,)) + frame[at % len(frame) + 1 :])[
-            : size % (len(frame) + 4)
-        ],
+        lambda frame, at, byte, size: (
+            frame[: at % len(frame)] + bytes((byte,)) + frame[at % len(frame) + 1 :]
+        )[: size % (len(frame) + 4)],
         st.one_of(upstream_packets.map(encode_upstream), downstream_packets.map(encode_downstream)),
         st.integers(0, 300),
         st.integers(0, 255),

@@ -1,6 +1,7 @@
 /* The demo page: shows what imcloud.js tells, sends what people type. Text enters it as textContent only. */
 
 import { Client, Failure } from "./imcloud.js";
+import { isToday, paintAvatar, paintTime, plainText } from "./paint.js";
 
 const HISTORY_PAGE = 30; // messages
 const TYPING_EVERY = 3_000; // ms between two notices of typing
@@ -269,7 +270,8 @@ function sendText(event) {
   const clientId = crypto
     .getRandomValues(new Uint32Array(2))
     .reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
-  const draft = { peer: current.peer, text, time: Date.now(), unsure: false };
+  const last = Number($("messages").lastElementChild?.dataset.time ?? 0); // this machine's clock may be behind
+  const draft = { peer: current.peer, text, time: Math.max(Date.now(), last + 1), unsure: false };
   draft.row = messageRow({ mine: true, kind: "RC:TxtMsg", text });
   $$(draft.row, ".retry").onclick = () => attempt(clientId, draft);
   pending.set(clientId, draft);
@@ -364,26 +366,7 @@ function fitComposer() {
   $("text").style.height = `${$("text").scrollHeight + 2}px`; // 2: its borders
 }
 
-// ---- small things ----
-
-function plainText(message) {
-  return message.text || `[${message.kind}]`;
-}
-
-function isToday(time) {
-  return new Date(time).toDateString() === new Date().toDateString();
-}
-
-function paintTime(element, time, format) {
-  element.dateTime = new Date(time).toISOString();
-  element.textContent = new Date(time).toLocaleString([], format);
-}
-
-function paintAvatar(element, name) {
-  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
-  element.style.setProperty("--hue", hue);
-  element.textContent = [...name][0];
-}
+// ---- what people do ----
 
 $("sign-in-form").addEventListener("submit", signIn);
 $("sign-out").addEventListener("click", signOut);

@@ -40,7 +40,7 @@ import { Frame, acknowledgement, decode, encode, parse, ping, request } from "./
 /** Codes that do not come from the server. The published SDKs use the same numbers. */
 export const Failure = Object.freeze({ TIMEOUT: -1, OFFLINE: 30001, CONNECTION_LOST: 30011, TOO_BIG: 30016 });
 
-const SDK_VERSION = "5.0.0"; // generation 5: the server may push a message in any state, notices may come at any time
+const SDK_VERSION = "5.0.0"; // generation 5: the server may push in any state
 const ANSWER_MS = 10_000; // for CONNACK, acknowledgements, query answers and pongs
 const PING_MS = 15_000;
 const PULL_MS = 180_000; // pulls without being told, which moves the cursor over what was pushed
@@ -176,7 +176,7 @@ export class Client extends EventTarget {
     });
   }
 
-  /** ws(s)://host:port. Navigation names several access points, the best first; later attempts take the others. */
+  /** ws(s)://host:port. Navigation names several access points, the best first; later attempts take others. */
   async #navigate(token, attempt) {
     const response = await fetch(`${this.server}/v2/navi.json`, {
       method: "POST",
@@ -309,7 +309,7 @@ export class Client extends EventTarget {
     this.store.save(this.storeKey, { cursor: this.cursor, told: [...this.told] });
   }
 
-  /** Fetches what is newer than the cursor, page by page; once more when a notice came that the last page missed. */
+  /** Fetches what is newer than the cursor, page by page; again after a notice that the last page missed. */
   async #pull(noticed = 0) {
     this.noticed = Math.max(this.noticed ?? 0, noticed);
     if (this.pulling) return;
@@ -330,7 +330,7 @@ export class Client extends EventTarget {
     }
   }
 
-  /** Whether the page was the last one. One cursor does for both boxes: a page holds all of both up to its time. */
+  /** Whether the page was the last. One cursor does for both boxes: a page has all of both up to its time. */
   async #pullPage() {
     const wanted = encode({ 1: this.cursor, 2: false, 4: true, 6: this.cursor }); // 4: and my own
     const { body } = await this.#request(Frame.QUERY, "pullMsg", this.userId, wanted);

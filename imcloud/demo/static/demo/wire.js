@@ -52,7 +52,7 @@ export function encode(fields) {
   return Uint8Array.from(out);
 }
 
-/** bytes -> { all(n), number(n), string(n) } over the message's fields. Throws RangeError for what is no protobuf. */
+/** bytes -> { all(n), number(n), string(n) } of field n. Throws RangeError for what is no protobuf. */
 export function decode(bytes) {
   const found = new Map();
   let at = 0;
@@ -110,7 +110,7 @@ export function acknowledgement(type, id) {
 
 export const ping = Uint8Array.of(Frame.PINGREQ << 4);
 
-/** What the server sent (an ArrayBuffer) as an object. Throws RangeError for a frame that is short or unknown. */
+/** What the server sent (an ArrayBuffer) as an object. Throws RangeError for a short or unknown frame. */
 export function parse(buffer) {
   const view = new DataView(buffer);
   let at = 1;
