@@ -19,9 +19,9 @@ from apps.accounts.directory import directory
 from apps.routing import hints, presence
 from apps.routing.envelope import Answer, Hint, Request, feed_group
 from apps.routing.feed import Feed
+from apps.routing.hub import Hub
 from apps.routing.lanes import SWEEP, Lanes, Pending, Reply
 from apps.routing.protocol.uid import UidIssuer
-from apps.routing.sessions import Hub
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)

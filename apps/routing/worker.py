@@ -33,7 +33,7 @@ CANARY = "routing.canary"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 RECONNECT = 0.5  # s between two tries; Celery's own grow to 30 s
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("apps.routing.worker")  # __name__ is __main__
 
 
 class Pipe:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bench.stack import free_port, running
+from imcloud.config import Config
 from tests.conftest import ROOT, WholeStack, wait_for
 
 
@@ -50,6 +51,15 @@ def test_an_unknown_setting_is_refused_in_one_line(tmp_path: Path, name: str) ->
     assert refused.stderr.startswith(f"imcloud: IMCLOUD_{name} is not a setting; did you mean IMCLOUD_")
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_ones_own_that_does_not_exist_is_named(servers: Config, tmp_path: Path) -> None:
+    absent = servers.control_database.replace("/imcloud?", "/absent?")
+    refused = run(tmp_path, DATABASE_URL=absent, REDIS_URL=servers.redis)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("CommandError: Cannot open the database absent: ")
+    assert 'database "absent" does not exist' in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 def test_a_second_run_on_the_same_data_is_refused(stack: WholeStack) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from apps.routing.envelope import Answer, Row
+from apps.routing.hub import Hub
 from apps.routing.lanes import Lanes
 from apps.routing.protocol import packets
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.packets import Disconnect, DisconnectStatus, PubAck, Publish
 from apps.routing.protocol.uid import UidIssuer
-from apps.routing.sessions import WINDOW, Connection, Hub
+from apps.routing.sessions import WINDOW, Connection
 
 UP = UpStreamMessage(sessionId=3, classname="RC:TxtMsg", content=b'{"content":"x"}').SerializeToString()
 

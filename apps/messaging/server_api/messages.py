@@ -97,7 +97,7 @@ async def publish_private(call: Call) -> Answer:
     ]
     failed = sum(reply.status not in (AckStatus.OK, AckStatus.BLOCKED_BY_PEER) for reply in replies)
     if failed:
-        message = f"{failed} of {len(receivers)} messages were not stored; retry those not in messageUIDs."
+        message = f"{failed} of {len(receivers)} messages are not known to be stored; retry those not in messageUIDs."
         raise Refused(INTERNAL, message, messageUIDs=stored)
     answer: Answer = {"messageUIDs": stored}
     if len(receivers) == 1 and stored:

@@ -25,11 +25,19 @@ class Scheduler(beat.Scheduler):
     # and hold the lease meanwhile.
     producer = None  # type: ignore[assignment]
 
+    failing = False
+
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         try:
             self.apply_async(entry, advance=False)
         except beat.SchedulingError as error:
-            logger.warning("%s", error)
+            if not self.failing:
+                logger.warning("beat: %s", error)
+            self.failing = True
+        else:
+            if self.failing:
+                logger.info("beat: the broker is back")
+            self.failing = False
 
 
 class Command(BaseCommand):

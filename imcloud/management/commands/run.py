@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from imcloud import embedded
-from imcloud.config import BASE_DIR, Config
+from imcloud.config import BASE_DIR, Config, database_name
 from imcloud.embedded import EmbeddedError
 from imcloud.launcher import POLL, Child, Launcher
 
@@ -115,6 +116,7 @@ class Run:
                 self._tend()
         if not self.config.database_url:
             embedded.create_databases(self.config)
+        refuse_absent_servers(self.config)
 
     def _prepare_databases(self) -> None:
         from apps.routing import topology
@@ -204,6 +206,18 @@ def refuse_busy_port(config: Config) -> None:
                 f"Cannot listen on {config.bind} port {config.port}: {error.strerror}. "
                 "Set IMCLOUD_PORT to a free port."
             ) from None
+
+
+def refuse_absent_servers(config: Config) -> None:
+    """CommandError when a database or Redis, the embedded or the operator's own, cannot be opened."""
+    for url in (config.control_database, config.set_database):
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"Cannot open the database {database_name(url)}: {reason}") from None
+    if not embedded.redis_ready(config):
+        raise CommandError("No Redis answers at IMCLOUD_REDIS_URL.")
 
 
 def lock_data(data: Path) -> int:
