@@ -92,12 +92,9 @@ class Traffic:
         return self.ledger.verdict()
 
     def longest_gap(self, since: float) -> float:
-        """Longest time without an acknowledgement after `since` (monotonic), in seconds."""
-        heard = [
-            since,
-            *(answer.heard for answer in self.answers if not answer.status and answer.heard > since),
-        ]
-        return max((later - earlier for earlier, later in pairwise(heard)), default=0.0)
+        """Longest time without an acknowledgement from `since` (monotonic) until now, in seconds."""
+        heard = (answer.heard for answer in self.answers if not answer.status and answer.heard > since)
+        return max(later - earlier for earlier, later in pairwise([since, *heard, time.monotonic()]))
 
     def describe(self) -> str:
         """State in a line, for the message of a failing test."""

@@ -19,7 +19,7 @@ from apps.routing.worker import BEGINS, CANARY, ENDS, PROBED
 logger = logging.getLogger(__name__)
 
 ASK_EVERY = 2.0  # s of silence after which a worker gets a canary, and between two unanswered ones
-STALE = 6.0  # s without an answer after which an idle worker counts as connected but not consuming
+STALE = 8.0  # s without an answer after which an idle worker counts as connected but not consuming
 START_MAX = 40.0  # s from the first canary that the broker took to the first sign of a new worker's life
 STUCK = 60.0  # s in one task after which a worker is replaced; a batch lives for a few
 END_PATIENCE = 5.0  # s from SIGTERM to SIGKILL

@@ -185,7 +185,7 @@ class Lanes:
         is_message = request.method in snapshot.messages
         if is_message:
             kind = conversation_type(request.method)
-            request = request._replace(uid=self._uids.next(kind))
+            request = Request._make((*request[:5], self._uids.next(kind), *request[6:]))
         pending = Pending(request, resolve, origin)
         if not is_message and request.method not in snapshot.queries:
             resolve(pending, Answer(0, AckStatus.NOT_SUPPORTED))

@@ -101,6 +101,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
     for name in ("celery", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # Celery undoes the filter at its start
 
     @shared_task(name=CANARY)
     def canary(data: bytes) -> None:

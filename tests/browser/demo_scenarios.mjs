@@ -129,9 +129,11 @@ export async function history_is_there_after_a_reload_page_by_page(world) {
 
 export async function own_windows_stay_in_step_and_the_newer_one_of_a_kind_wins(world) {
   const [ann, bob] = [world.newId("ann"), world.newId("bob")];
-  const his = await Window.open(world, bob);
-  const first = await Window.open(world, ann);
-  const phone = await Window.open(world, ann, { device: "MiniProgram" });
+  const [his, first, phone] = await Promise.all([
+    Window.open(world, bob),
+    Window.open(world, ann),
+    Window.open(world, ann, { device: "MiniProgram" }),
+  ]);
   for (const window of [first, phone]) await window.chatWith(bob);
   await first.write("from the first");
   await phone.waitBubbles(["from the first"]);

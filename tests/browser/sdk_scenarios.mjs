@@ -67,11 +67,11 @@ export async function what_was_sent_while_offline_is_pulled_once(world) {
 
 export async function own_devices_stay_in_step(world) {
   const [ann, bob] = await pair(world);
-  const [first, second, peer] = [
-    await world.online(ann),
-    await world.online(ann, { platform: "MiniProgram" }),
-    await world.online(bob),
-  ];
+  const [first, second, peer] = await Promise.all([
+    world.online(ann),
+    world.online(ann, { platform: "MiniProgram" }),
+    world.online(bob),
+  ]);
   const { uid } = await first.send(bob, "from the first device");
   same(
     (await second.waitTexts(ann, 1)).map((m) => [m.uid, m.target, m.direction]),
@@ -99,7 +99,7 @@ export async function a_second_sign_in_ends_the_first(world) {
 
 export async function typing_is_shown_and_not_stored(world) {
   const [ann, bob] = await pair(world);
-  const [typist, watcher] = [await world.online(ann), await world.online(bob)];
+  const [typist, watcher] = await Promise.all([world.online(ann), world.online(bob)]);
   // People go on typing: v4 drops a status message that comes while it is still pulling after its connect.
   await until(async () => {
     await typist.call("type", bob.id);
@@ -117,7 +117,7 @@ export async function typing_is_shown_and_not_stored(world) {
 
 export async function a_cut_connection_is_made_again_and_nothing_is_missing(world) {
   const [ann, bob] = await pair(world);
-  const [sender, receiver] = [await world.online(ann), await world.online(bob)];
+  const [sender, receiver] = await Promise.all([world.online(ann), world.online(bob)]);
   await sender.send(bob, "before");
   await receiver.waitTexts(ann, 1);
   await world.manage("sessions", "drop", bob.id, "--app-key", world.config.app_key);

@@ -96,7 +96,7 @@ def test_a_killed_worker_is_replaced_and_named_in_the_log(node: RunningNode) -> 
 def test_a_worker_that_lives_and_does_not_consume_is_replaced(node: RunningNode) -> None:
     stalled = node.workers("query")[0]
     os.kill(stalled, signal.SIGSTOP)
-    node.command.until(lambda: stalled not in node.workers() and len(node.workers()) == 3, 15)
+    node.command.until(lambda: stalled not in node.workers() and len(node.workers()) == 3, 20)
     node.wait_until_each_serves(10)
     assert f"worker {QUERIES}.0 (pid {stalled}) is connected but does not consume" in node.command.log
 

@@ -97,8 +97,8 @@ async def publish_private(call: Call) -> Answer:
     ]
     failed = sum(reply.status not in (AckStatus.OK, AckStatus.BLOCKED_BY_PEER) for reply in replies)
     if failed:
-        message = f"{failed} of {len(receivers)} messages are not known to be stored; retry those not in messageUIDs."
-        raise Refused(INTERNAL, message, messageUIDs=stored)
+        message = f"{failed} of {len(receivers)} messages are not known to be stored, please retry."
+        raise Refused(INTERNAL, message, messageUIDs=stored)  # these need no retry
     answer: Answer = {"messageUIDs": stored}
     if len(receivers) == 1 and stored:
         answer["messageUID"] = stored[0]["messageUID"]

@@ -1,11 +1,15 @@
 import json
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
 from apps.accounts.directory import TenantEntry
 from apps.messaging.server_api.declarations import ENDPOINTS, PARAMETER, Call, Refused
 from apps.messaging.server_api.messages import up_stream
+from tests.accounts.tenants import signed
+from tests.conftest import WholeStack
 
 ALICES = TenantEntry(1, "Alice's", "alices", "the secret of Alice's app")
 TEXT = {"fromUserId": "alice", "toUserId": "bob", "objectName": "RC:TxtMsg", "content": '{"content":"hi"}'}
@@ -87,3 +91,39 @@ def test_what_is_outside_the_documented_limits_is_1002(fields: dict[str, Any], s
 def test_a_thousand_receivers_and_128_kilobytes_of_an_apps_own_type_pass() -> None:
     call = valid(toUserId=[f"u{i}" for i in range(1000)], objectName="X:Big", content="x" * 128 * 1024)
     assert len(call["toUserId"]) == 1000 and len(up_stream(call).content) == 128 * 1024
+
+
+def published(
+    stack: WholeStack, path: str = "/message/private/publish.json", **fields: Any
+) -> dict[str, Any]:
+    """A running stack's answer to the message with these parameters in place of the plain ones."""
+    connection = HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
+    headers = signed(TenantEntry(0, "", stack.app_key, stack.app_secret))
+    connection.request("POST", path, urlencode({**TEXT, **fields}, doseq=True), headers)
+    answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    assert answer.pop("code") == 200, answer
+    return answer
+
+
+def test_each_receivers_copy_is_stored_under_a_uid_of_its_own(stack: WholeStack) -> None:
+    receivers = [f"u{i}" for i in range(1000)]
+    answer = published(stack, path="//message/private/publish", toUserId=receivers)
+    assert [stored["userId"] for stored in answer["messageUIDs"]] == receivers
+    uids = {stored["messageUID"] for stored in answer["messageUIDs"]}
+    assert len(uids) == 1000 and all(0 < len(uid) <= 64 for uid in uids)
+    assert "messageUID" not in answer
+
+
+def test_a_single_receivers_uid_is_answered_twice_over(stack: WholeStack) -> None:
+    answer = published(stack, isIncludeSender=1)
+    assert answer["messageUIDs"] == [{"userId": "bob", "messageUID": answer["messageUID"]}]
+
+
+def test_a_blacklist_is_honoured_when_the_caller_wants_it(stack: WholeStack) -> None:
+    published(stack, path="/user/blacklist/add.json", userId="carol", blackUserId="alice")
+    receivers: dict[str, Any] = {"toUserId": ["bob", "carol"]}
+    ignoring, honouring = published(stack, **receivers), published(stack, **receivers, verifyBlacklist=1)
+    assert [stored["userId"] for stored in ignoring["messageUIDs"]] == ["bob", "carol"]
+    assert [stored["userId"] for stored in honouring["messageUIDs"]] == ["bob"]
+    assert published(stack, toUserId="carol", verifyBlacklist=1) == {"messageUIDs": []}
