@@ -145,5 +145,7 @@ LOGGING = {
         "django.request": {"filters": ["not_unavailable"]},
         "django.server": {"handlers": [], "propagate": True},
         "daphne": {"level": "WARNING"},
+        # It warns at every try while a database is away; whoever asked for a connection says so once.
+        "psycopg.pool": {"level": "ERROR"},
     },
 }

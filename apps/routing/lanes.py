@@ -47,6 +47,11 @@ class Reply(NamedTuple):
     payload: bytes
 
 
+def _is_id(text: str, *, may_be_empty: bool) -> bool:
+    """Whether a target can be the id of something: the log could not hold it otherwise."""
+    return len(text) <= ID_MAX and text.isprintable() and (may_be_empty or text != "")
+
+
 class Pending:
     """A request that waits for its answer; `resolve` is called exactly once, on the event loop."""
 
@@ -68,7 +73,7 @@ class Flight:
         self.number = number
         self.requests = [pending.request for pending in pendings]
         self.open = dict(enumerate(pendings))
-        self.since = time.monotonic()
+        self.since = pendings[0].since  # of its oldest request: waiting for the batch before it counts too
         self.attempt = -1  # the first publish makes it 0
         self.retry_at = 0.0
         self.heard = False  # the broker took the latest copy
@@ -189,7 +194,7 @@ class Lanes:
         pending = Pending(request, resolve, origin)
         if not is_message and request.method not in snapshot.queries:
             resolve(pending, Answer(0, AckStatus.NOT_SUPPORTED))
-        elif len(request.target) > ID_MAX or not request.target.isprintable():
+        elif not _is_id(request.target, may_be_empty=not is_message):
             resolve(pending, Answer(0, AckStatus.MALFORMED))
         else:
             server_set = snapshot.set_of(str(request.tenant), request.target)

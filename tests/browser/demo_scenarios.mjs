@@ -40,18 +40,19 @@ class Window {
     await this.page.keyboard.press("Enter");
   }
 
+  /** What was received and what was stored of one's own; not what is still on its way. */
   bubbles() {
-    return this.page.locator("#messages .bubble").allTextContents();
+    return this.page.locator("#messages li:not(.pending, .failed) .bubble").allTextContents();
   }
 
   async waitBubbles(wanted) {
-    let got;
-    await until(
-      async () => (got = await this.bubbles()).length >= wanted.length,
-      `${wanted.length} bubbles at ${this.user}`,
-    );
-    same(got, wanted, `bubbles at ${this.user}`);
-    same(await this.page.locator(".pending, .failed").count(), 0, "bubbles that are not sent");
+    const enough = async () => (await this.bubbles()).length >= wanted.length;
+    await until(enough, `${wanted.length} bubbles at ${this.user}`);
+    same(await this.bubbles(), wanted, `bubbles at ${this.user}`);
+  }
+
+  waitBubble(text) {
+    return this.page.getByRole("log").getByText(text, { exact: true }).waitFor();
   }
 
   row(peer) {
@@ -116,9 +117,9 @@ export async function history_is_there_after_a_reload_page_by_page(world) {
     });
   }
   await hers.chatWith(bob);
-  await hers.page.getByText("number 69", { exact: true }).waitFor();
+  await hers.waitBubble("number 69");
   await hers.page.reload();
-  await hers.page.getByText("number 69", { exact: true }).first().waitFor();
+  await hers.waitBubble("number 69");
   check((await hers.bubbles()).length < written.length, "the first page is not everything");
   await until(async () => {
     await hers.page.locator("#scroll").evaluate((element) => (element.scrollTop = 0));
