@@ -101,7 +101,7 @@ def read_snapshot(previous: Snapshot | None) -> Snapshot:
     return previous if previous == snapshot else snapshot
 
 
-topology: Renewed[Snapshot] = Renewed("topology", read_snapshot)
+topology: Renewed[Snapshot] = Renewed("topology", read_snapshot, every=0.9)
 
 
 @functools.cache

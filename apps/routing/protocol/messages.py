@@ -132,6 +132,9 @@ def downstream(
             down.groupId = target
         if status_message:
             down.extStatus = STATUS_MESSAGE
+        if direction == SENT and message.clientUniqueId:
+            # By it the sending device knows its own message again, when its PUBACK was lost.
+            down.clientUniqueId = message.clientUniqueId
         _copy_optional(message, down)
         return down.SerializeToString()
     except (DecodeError, ValueError, TypeError) as error:
