@@ -17,7 +17,7 @@ BACKLOG = 4096  # connections that wait to be accepted, when thousands of client
 
 
 def spare_colours() -> None:
-    """Leave out the colours of Autobahn's debug lines, which it makes for every chunk even if nobody logs them.
+    """Leave out the colours of Autobahn's debug lines: it makes them for every chunk, also when nobody logs.
 
     They were an eighth of the gateway's time.
     """
