@@ -108,7 +108,17 @@ CHANNEL_LAYERS = {
         # Publish/subscribe: one PUBLISH reaches every gateway, where the list-based layer would store a copy
         # for each and fetch it in three round trips. What it may lose are hints; see apps.routing.feed.
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 5, "socket_connect_timeout": 2}]},
+        "CONFIG": {
+            "hosts": [
+                # s
+                {
+                    "address": REDIS_URL,
+                    "socket_timeout": 5,
+                    "socket_connect_timeout": 2,
+                    "health_check_interval": 5,
+                }
+            ]
+        },
     }
 }
 

@@ -26,6 +26,7 @@ from apps.routing.topology import set_database
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SEEN_AHEAD = 60_000  # ms that the clock of another SET may be ahead of this one's
 RETRY_PAUSE = 0.1  # s between tries while the database is away
 _COLUMNS = "seq, uid, time, tenant, kind, sender, target, conversation, flags, method, up"
 _COPY = f"COPY messaging_message ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -141,6 +142,11 @@ class Log:
                 autocommit=True,
                 prepare_threshold=0,
                 options="-c statement_timeout=10000",
+                # A peer that vanished without a word is noticed within 5 s.
+                keepalives_idle=2,
+                keepalives_interval=1,
+                keepalives_count=3,
+                tcp_user_timeout=5000,
             )
         return self._connection
 
@@ -183,7 +189,10 @@ def _append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, lo
         known = _places(connection, [entry.uid for entry in entries])
     new = [entry for entry in entries if entry.uid not in known]
     after = offsets(new)
-    floor = max(time.time_ns() // 1_000_000, max((entry.seen for entry in new), default=0) + 1)
+    now = time.time_ns() // 1_000_000
+    # What a sender has seen came from some SET's log; a clock far ahead must not drag this one along.
+    seen = min(max((entry.seen for entry in new), default=0), now + SEEN_AHEAD)
+    floor = max(now, seen + 1)
     head = connection.execute(_ADVANCE, (len(new), floor, max(after, default=0))).fetchone()
     if head is None:
         raise RuntimeError("the SET's head row is missing: run `manage.py migrate` on its database")

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 APPEND_WITHIN = 3.0  # s that a batch waits for a database that is away; less than a batch's life
 
+HINT_BYTES = 1 << 20  # of replies in one hint: Redis cuts a subscriber off that is 32 MB behind
+
 MESSAGE_METHODS: dict[str, Admit] = {
     "ppMsgP": private.admit,
     "ppMsgN": private.admit,
@@ -57,11 +59,15 @@ def deliver(data: bytes) -> None:
         known = log.of(batch.server_set).places([r.uid for r in batch.requests]) if batch.attempt else {}
         new = [(i, r) for i, r in enumerate(batch.requests) if r.uid not in known]
         # A message that an earlier try stored is not judged again: its sender may have been blocked since.
-        answers = [Answer(i, 0, known[r.uid][1]) for i, r in enumerate(batch.requests) if r.uid in known]
+        answers = [_stored(i, *known[r.uid]) for i, r in enumerate(batch.requests) if r.uid in known]
         hint = _store(batch, new, answers)
     except Unavailable as error:
         logger.error("batch %s/%d refused: %s", batch.gateway, batch.number, error)
         hint = _answering(batch, [Answer(i, AckStatus.BUSY) for i in range(len(batch.requests))])
+    except Exception:
+        # A bug, or a database that refuses: the lane must not stand still behind it.
+        logger.exception("batch %s/%d failed", batch.gateway, batch.number)
+        hint = _answering(batch, [Answer(i, AckStatus.FAILED) for i in range(len(batch.requests))])
     hints.tell(feed_group(batch.server_set), hint_message(hint))
 
 
@@ -74,6 +80,11 @@ def _expired(batch: Batch) -> bool:
 
 def _answering(batch: Batch, answers: Sequence[Answer]) -> Hint:
     return Hint(batch.server_set, gateway=batch.gateway, number=batch.number, answers=answers)
+
+
+def _stored(place: int, seq: int, at: int) -> Answer:
+    """What an earlier try has stored. The gateway waits for the row itself, by its position."""
+    return Answer(place, 0, at, b"", seq)
 
 
 def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]) -> Hint:
@@ -95,7 +106,7 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
     for place, (index, entry) in enumerate(entries):
         seq, at = appended.places[place]
         if place in appended.repeated:
-            answers.append(Answer(index, 0, at))
+            answers.append(_stored(index, seq, at))
         else:
             rows.append(log.row(seq, at, entry))
     return Hint(batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers)
@@ -104,10 +115,16 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
 def _verdicts(server_set: str, new: Sequence[tuple[int, Request]]) -> list[Verdict]:
     """Each request's verdict; every subject is asked once for all of its requests."""
     verdicts: dict[int, Verdict] = {}
-    for admit in {MESSAGE_METHODS[r.method] for _, r in new}:
-        its = [(i, r) for i, r in new if MESSAGE_METHODS[r.method] is admit]
+    admits = {i: MESSAGE_METHODS.get(r.method, _no_such_method) for i, r in new}
+    for admit in set(admits.values()):
+        its = [(i, r) for i, r in new if admits[i] is admit]
         verdicts.update(zip((i for i, _ in its), admit(server_set, [r for _, r in its]), strict=True))
     return [verdicts[i] for i, _ in new]
+
+
+def _no_such_method(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
+    """An actor names a method that this version does not have."""
+    return [Refused(AckStatus.NOT_SUPPORTED) for _ in requests]
 
 
 def _status_row(request: Request, verdict: Status, at: int) -> Row:
@@ -123,13 +140,22 @@ def answer(data: bytes) -> None:
     batch = Batch.unpack(data)
     if _expired(batch):
         return
-    answers = [_answer(batch.server_set, r)._replace(place=i) for i, r in enumerate(batch.requests)]
-    hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
+    answers: list[Answer] = []
+    for place, request in enumerate(batch.requests):
+        answers.append(_answer(batch.server_set, request)._replace(place=place))
+        if sum(len(answer.payload) for answer in answers) > HINT_BYTES:
+            hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
+            answers = []
+    if answers:
+        hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
 
 
 def _answer(server_set: str, request: Request) -> Answer:
+    method = QUERY_METHODS.get(request.method)
+    if method is None:
+        return Answer(0, AckStatus.NOT_SUPPORTED)
     try:
-        return QUERY_METHODS[request.method](server_set, request)
+        return method(server_set, request)
     except (DecodeError, ProtocolError):
         return Answer(0, AckStatus.MALFORMED)
     except Unavailable as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from apps.routing import metrics
 from apps.routing.envelope import Hint, Row
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,10 @@ class Feed:
         """Take a hint: apply it, hold it behind a gap, or drop what of it is known."""
         if not hint.upto:
             for row in hint.rows:
-                self._apply(row)
+                self._show(row)
         elif self.covered < 0 or hint.before > self.covered:
+            if self.covered >= 0 and not self._held:
+                metrics.FEED_GAPS.add(1, self.server_set)
             if len(self._held) < HELD_MAX:
                 self._held[hint.before] = hint
         else:
@@ -58,11 +61,13 @@ class Feed:
             self.covered = hint.before
         if head - self.covered > BEHIND_MAX:
             logger.error("%s: %d rows behind, devices pull", self.server_set, head - self.covered)
+            metrics.FEED_SKIPS.add(1, self.server_set)
             self.covered = head
             self._held.clear()
             self._skipped(head)
             self._release()
         else:
+            metrics.FEED_ROWS_READ.add(sum(row.seq > self.covered for row in hint.rows), self.server_set)
             self.offer(hint)
 
     def when_covered(self, position: int, then: Callable[[], None]) -> None:
@@ -74,9 +79,19 @@ class Feed:
 
     def _advance(self, hint: Hint) -> None:
         for row in hint.rows:
-            if row.seq > self.covered or not row.seq:
-                self._apply(row)
+            if row.seq > self.covered:
+                self.covered = row.seq
+                self._show(row)
+            elif not row.seq:
+                self._show(row)
         self.covered = max(self.covered, hint.upto)
+
+    def _show(self, row: Row) -> None:
+        try:
+            self._apply(row)
+        except Exception:
+            # A bug must not stop the log for everybody behind this row; its receivers pull it.
+            logger.exception("%s: row %d could not be shown", self.server_set, row.seq)
 
     def _release(self) -> None:
         if self._waiting:

@@ -15,8 +15,10 @@ from urllib.parse import parse_qs
 
 from apps.accounts import tokens
 from apps.accounts.directory import directory
+from apps.routing import access_points, metrics
 from apps.routing.envelope import Answer, Request
 from apps.routing.lanes import Pending
+from apps.routing.metrics import traffic
 from apps.routing.process import Process, running
 from apps.routing.protocol import packets
 from apps.routing.protocol.messages import generation
@@ -70,7 +72,10 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
         connection = admit(process, scope, send)
     except Refusal as refusal:
         logger.info("connection refused with status %d: %s", refusal.status, refusal)
-        await send({"type": "websocket.send", "bytes": packets.encode_connack_refused(refusal.status)})
+        metrics.CONNECTIONS_REFUSED.add(1, str(int(refusal.status)))
+        frame = packets.encode_connack_refused(refusal.status)
+        traffic.sent[frame[0]] += 1
+        await send({"type": "websocket.send", "bytes": frame})
         await asyncio.sleep(LINGER)
         await send({"type": "websocket.close"})
         return
@@ -115,6 +120,9 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         claims = tokens.verify(tenant, query.get("token", ""), directory.current.user_restriction)
     except tokens.TokenRefused as refused:
         raise Refusal(_STATUS[refused.reason], f"tenant {tenant.id}: {refused}") from refused
+    status = access_points.admission(process.access_point, len(process.hub.connections))
+    if status:
+        raise Refusal(status, f"access point {process.access_point} takes no more clients")
     connection = Connection(
         id=f"{process.id}-{next(_connection_numbers)}",
         tenant=tenant.id,
@@ -123,14 +131,21 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         home=topology.current.set_of(str(tenant.id), claims.user_id),
         send=send,
     )
-    connection.platform = query.get("platform", "Web")[:32] or "Web"
-    connection.device = query.get("deviceId", "")[:64]
-    connection.sdk = query.get("sdkVer", "")[:16]
+    connection.platform = _name(query, "platform", 32) or "Web"
+    connection.device = _name(query, "deviceId", 64)
+    connection.sdk = _name(query, "sdkVer", 16)
     connection.generation = generation(connection.sdk)
+    connection.unsent = scope.get("imcloud.unsent", connection.unsent)
     connection.address = (scope.get("client") or ("",))[0]
     flagged = query.get("protocolVer") == "4"
     connection.write(packets.encode_connack(claims.user_id, connection.id, now, flagged=flagged))
     return connection
+
+
+def _name(query: dict[str, str], name: str, length: int) -> str:
+    """A parameter that goes into the database and logs: cut to its length, empty if it is no plain text."""
+    value = query.get(name, "")[:length]
+    return value if value.isprintable() else ""
 
 
 class Handler:
@@ -145,6 +160,7 @@ class Handler:
         connection = self._connection
         connection.heard_at = time.monotonic()
         packet = packets.decode_upstream(frame)
+        traffic.received[frame[0]] += 1
         kind = type(packet)
         if kind is Publish:
             self._submit(packet, self._published, is_message=True)  # type: ignore[arg-type]
@@ -185,10 +201,9 @@ class Handler:
         else:
             connection.in_flight += 1
             if packet.topic == PULL:
+                device = connection.device or connection.platform
+                request = request._replace(device=device, acknowledged=connection.cursor())
                 connection.pulls += 1
-                request = request._replace(
-                    device=connection.device or connection.platform, acknowledged=connection.cursor()
-                )
             self._process.lanes.enter(
                 request, lambda pending, answer: resolve(pending_id, pending, answer), connection
             )
@@ -197,6 +212,7 @@ class Handler:
 
     def _refuse(self, message_id: int, status: AckStatus, is_message: bool) -> None:
         now = time.time_ns() // 1_000_000
+        metrics.refused(status, is_message=is_message)
         if is_message:
             self._connection.write(packets.encode_puback(message_id, now, status, ""))
         else:
@@ -207,7 +223,9 @@ class Handler:
         connection.in_flight -= 1
         at = answer.time or time.time_ns() // 1_000_000
         uid = "" if answer.status else pending.request.uid
-        if not answer.status:
+        if answer.status:
+            metrics.refused(answer.status, is_message=True)
+        else:
             connection.seen = max(connection.seen, at)
         connection.write(packets.encode_puback(message_id, at, answer.status, uid))
 
@@ -232,6 +250,7 @@ class Handler:
         elif answer.status:
             # An SDK whose pull failed takes the next push for the next message and loses what lay between.
             logger.warning("connection %s: pull failed with %d, closed", connection.id, answer.status)
+            metrics.refused(answer.status, is_message=False)
             connection.close()
         else:
             # Its own messages in the reply must have had their PUBACK, or the SDK shows them twice.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from apps.routing import metrics
 from apps.routing.envelope import Row
 from apps.routing.lanes import Lanes
 from apps.routing.protocol.messages import downstream
@@ -12,6 +13,7 @@ from apps.routing.sessions import Connection, Reading
 
 logger = logging.getLogger(__name__)
 
+UNREAD_MAX = 16 << 20  # bytes that a client may leave unread at a beat: a full window of the largest, twice
 IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
 
 
@@ -44,6 +46,8 @@ class Hub:
         for other in list(self.users.get(key, ())):
             self.yield_to(other, connection.platform, connection.device, connection.id, connection.since)
         self.connections[connection.id] = connection
+        metrics.CONNECTIONS.add(1, str(connection.generation))
+        metrics.CONNECTIONS_OPENED.add(1, str(connection.generation))
         self.users.setdefault(key, []).append(connection)
         self.changed.add(key)
 
@@ -66,6 +70,7 @@ class Hub:
         if not its:
             self.users.pop(key, None)
         if self.connections.pop(connection.id, None) is not None:
+            metrics.CONNECTIONS.add(-1, str(connection.generation))
             self.changed.add(key)
             self._note_cursor(connection)
         self.busy.discard(connection)
@@ -117,9 +122,12 @@ class Hub:
         moved, self.cursors = self.cursors, {}
         return [(*key, at) for key, at in moved.items()]
 
-    def drop_idle(self, now: float) -> None:
-        """Close connections that have sent nothing for `IDLE` s."""
+    def drop_dead(self, now: float) -> None:
+        """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""
         for connection in list(self.connections.values()):
-            if now - connection.heard_at > IDLE:
+            if connection.unsent() > UNREAD_MAX:
+                logger.warning("connection %s: reads too slowly, dropped", connection.id)
+                connection.close()
+            elif now - connection.heard_at > IDLE:
                 logger.info("connection %s: silent for %d s, dropped", connection.id, IDLE)
                 connection.close()

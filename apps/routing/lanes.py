@@ -14,8 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
+from apps.routing import metrics
 from apps.routing.envelope import Answer, Batch, Request
 from apps.routing.protocol.messages import conversation_type
 from apps.routing.protocol.packets import AckStatus
@@ -26,13 +28,14 @@ from apps.routing.topology import ANSWER, DELIVER, NodeEntry, topology
 logger = logging.getLogger(__name__)
 
 WAITING_MAX = 8192  # requests; past it new ones are refused as busy
+WAITING_BYTES = 64 << 20  # of their payloads; likewise
 BATCH_MAX = 512  # requests in one task
 BATCH_BYTES = 1 << 20  # of payloads in one task; a single larger request goes alone
 QUERIES_IN_FLIGHT = 4  # batches
 RESEND = 2.0  # s without an answer after which a batch goes again
 RETRY = 0.3  # s after a publish that failed
 EXPIRES = 4.0  # s that a published batch is worth running; a later copy of it takes its place
-UNHEARD = 4.5  # s after which a request is refused that no node can have got
+UNHEARD = 4.5  # s after which a request is refused while the broker does not take it
 UNANSWERED = 15.0  # s after which one is refused that a node should have answered
 SWEEP = 0.25  # s
 ID_MAX = 64  # characters
@@ -67,13 +70,14 @@ class Pending:
 class Flight:
     """A batch on its way: its requests by index, until each is resolved."""
 
-    __slots__ = ("attempt", "heard", "number", "open", "requests", "retry_at", "since")
+    __slots__ = ("attempt", "heard", "left_at", "number", "open", "requests", "retry_at", "since")
 
     def __init__(self, number: int, pendings: list[Pending]) -> None:
         self.number = number
         self.requests = [pending.request for pending in pendings]
         self.open = dict(enumerate(pendings))
         self.since = pendings[0].since  # of its oldest request: waiting for the batch before it counts too
+        self.left_at = time.monotonic()
         self.attempt = -1  # the first publish makes it 0
         self.retry_at = 0.0
         self.heard = False  # the broker took the latest copy
@@ -87,19 +91,29 @@ class Lane:
         self._server_set = node.server_set
         self._queue = node.queue(is_message)
         self._task = DELIVER if is_message else ANSWER
+        self.kind = "message" if is_message else "query"
+        self._is_message = is_message
         self._flights_max = 1 if is_message else QUERIES_IN_FLIGHT
         self._waiting: deque[Pending] = deque()
+        self._waiting_bytes = 0
         self._flights: dict[int, Flight] = {}
         self._scheduled = False
         self._publisher = Publisher()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._queue)
 
     def submit(self, pending: Pending) -> None:
-        if len(self._waiting) >= WAITING_MAX:
-            pending.resolve(pending, Answer(0, AckStatus.BUSY))
+        size = len(pending.request.payload)
+        if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_BYTES:
+            self._lanes.resolve(pending, Answer(0, AckStatus.BUSY))
             return
         self._waiting.append(pending)
+        self._waiting_bytes += size
         self._wake()
+
+    def _next(self) -> Pending:
+        pending = self._waiting.popleft()
+        self._waiting_bytes -= len(pending.request.payload)
+        return pending
 
     def _wake(self) -> None:
         if self._waiting and not self._scheduled and len(self._flights) < self._flights_max:
@@ -115,8 +129,9 @@ class Lane:
             size += len(self._waiting[0].request.payload)
             if taken and size > BATCH_BYTES:
                 break
-            taken.append(self._waiting.popleft())
+            taken.append(self._next())
         if taken:
+            metrics.LANE_BATCH.observe(len(taken), self.kind)
             flight = Flight(self._lanes.next_number(), taken)
             self._flights[flight.number] = flight
             self._publish(flight)
@@ -124,6 +139,8 @@ class Lane:
 
     def _publish(self, flight: Flight) -> None:
         flight.attempt += 1
+        if flight.attempt:
+            metrics.LANE_RESENT.add(1, self.kind)
         flight.heard = False
         flight.retry_at = time.monotonic() + RESEND * (flight.attempt + 1)
         expires = time.time_ns() // 1_000_000 + int(EXPIRES * 1000)
@@ -140,28 +157,41 @@ class Lane:
         flight.heard = error is None
         if error is not None:
             flight.retry_at = time.monotonic() + RETRY
+            metrics.LANE_UNPUBLISHED.add(1, self.kind)
             logger.warning("%s: batch %d not published: %s", self._queue, flight.number, error)
 
     def answered(self, number: int, answers: list[Answer]) -> bool:
-        """Resolve a batch's answers and let the next one go; what the log holds is resolved by its row."""
-        flight = self._flights.pop(number, None)
+        """Resolve some of a batch's answers. The batch is over when all queries are answered, or at once when
+        it is one of messages: those without an answer here are in the log, and resolved by their rows.
+        """
+        flight = self._flights.get(number)
         if flight is None:
             return False
+        metrics.LANE_FLIGHT.observe(time.monotonic() - flight.left_at, self.kind)
         for answer in answers:
             pending = flight.open.pop(answer.place, None)
-            if pending is not None:
+            if pending is None:
+                continue
+            if self._is_message and answer.position >= 0:
+                self._lanes.when_covered(
+                    self._server_set, answer.position, partial(self._lanes.resolve, pending, answer)
+                )
+            else:
                 self._lanes.resolve(pending, answer)
-        self._wake()
+        if self._is_message or not flight.open:
+            del self._flights[number]
+            self._wake()
         return True
 
     def sweep(self, now: float) -> None:
         """Refuse what waited too long, send again what was not answered."""
         while self._waiting and now - self._waiting[0].since > UNHEARD:
-            pending = self._waiting.popleft()
+            pending = self._next()
             self._lanes.resolve(pending, Answer(0, AckStatus.BUSY))
         for flight in list(self._flights.values()):
             if now - flight.since > (UNANSWERED if flight.heard else UNHEARD):
                 logger.error("%s: batch %d given up", self._queue, flight.number)
+                metrics.LANE_GIVEN_UP.add(1, self.kind)
                 self.answered(flight.number, [Answer(i, AckStatus.BUSY) for i in flight.open])
             elif now > flight.retry_at and not self._publisher.busy:
                 self._publish(flight)
@@ -170,13 +200,26 @@ class Lane:
 class Lanes:
     """All lanes of this process, and the messages that wait for their row of the log."""
 
-    def __init__(self, gateway: str, uids: UidIssuer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        gateway: str,
+        uids: UidIssuer,
+        loop: asyncio.AbstractEventLoop,
+        when_covered: Callable[[str, int, Callable[[], None]], None],
+    ) -> None:
         self.gateway = gateway
+        self.when_covered = when_covered  # (SET, seq, then): call `then` when the feed has passed seq
         self.loop = loop
         self._uids = uids
         self._lanes: dict[tuple[str, bool], Lane] = {}
         self._uncommitted: dict[str, Pending] = {}
         self._number = 0
+
+    def measure(self) -> None:
+        """Tell how many requests wait, by kind; to be called every second."""
+        for kind in ("message", "query"):
+            waiting = sum(lane.waiting for lane in self._lanes.values() if lane.kind == kind)
+            metrics.LANE_WAITING.put(waiting, kind)
 
     def next_number(self) -> int:
         self._number += 1

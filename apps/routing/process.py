@@ -16,7 +16,8 @@ from django.db import connection as control_database
 from redis import asyncio as aioredis
 
 from apps.accounts.directory import directory
-from apps.routing import hints, presence
+from apps.routing import access_points, hints, presence
+from apps.routing.draining import Drain
 from apps.routing.envelope import Answer, Hint, Request, feed_group
 from apps.routing.feed import Feed
 from apps.routing.hub import Hub
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 CANARY_AFTER = 2.0  # s without a message of anybody's after which a canary goes the whole road
 ROAD_STALE = 10.0  # s after the last message came back after which the road counts as broken
 GAP_PATIENCE = 0.1  # s that a missing hint may take: two workers' hints overtake each other by less
+FORGET = 3_600_000  # ms after its last beat that a gateway's name is kept
 PRESENCE_DELAY = 0.05  # s in which connects and disconnects are announced together
 
 
@@ -44,11 +46,13 @@ def lease_number() -> int:
 class Process:
     """One per event loop; see `running`."""
 
-    def __init__(self, number: int) -> None:
-        self.id = f"gateway-{number}"
+    def __init__(self, number: int, access_point: str) -> None:
+        self.id = f"{access_point}.{number}"
+        self.access_point = access_point
         loop = asyncio.get_running_loop()
-        self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop)
+        self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered)
         self.hub = Hub(self.lanes)
+        self._drain = Drain(access_point, self.hub)
         self.feeds = {name: self._feed(name) for name in topology.current.sets}
         self.road_at = 0.0  # monotonic s at which the last message came back from the log
         self._layer = get_channel_layer()
@@ -115,12 +119,14 @@ class Process:
             "newer": self._on_newer,
         }
         while True:
-            message = await self._layer.receive(channel)
+            message: dict[str, Any] = {}
             try:
+                message = await self._layer.receive(channel)
                 takes[message["type"]](message)
             except Exception:
                 # One bad message must not end the loop that everything hangs on.
-                logger.exception("a %s from the channel layer failed", message.get("type"))
+                logger.exception("a message of the channel layer failed: %s", message.get("type"))
+                await asyncio.sleep(0 if message else 0.5)
 
     def _on_hint(self, message: dict[str, Any]) -> None:
         hint = Hint.unpack(message["data"])
@@ -133,6 +139,7 @@ class Process:
 
     def _read_if_behind(self, feed: Feed) -> None:
         if feed.behind:
+            metrics.FEED_REREADS.add(1, feed.server_set)
             self._read(feed)
 
     def _read(self, feed: Feed) -> None:
@@ -167,12 +174,17 @@ class Process:
     def _on_newer(self, message: dict[str, Any]) -> None:
         for tenant, user, platform, device, newer_id, since in message["connections"]:
             for other in list(self.hub.users.get((tenant, user), ())):
-                self.hub.yield_to(other, platform, device, newer_id, since)
+                # Of two that came in one millisecond, both gateways let the same one stay.
+                if (other.since, other.id) < (since, newer_id):
+                    self.hub.yield_to(other, platform, device, newer_id, since)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            self.lanes.sweep()
+            try:
+                self.lanes.sweep()
+            except Exception:
+                logger.exception("a look at the lanes failed")
 
     async def _beat(self) -> None:
         beaten = 0.0
@@ -188,6 +200,9 @@ class Process:
             except (OSError, aioredis.RedisError, TimeoutError) as error:
                 logger.warning("presence not announced: %s", error)
                 await asyncio.sleep(PRESENCE_DELAY)
+            except Exception:
+                logger.exception("a beat failed")
+                await asyncio.sleep(PRESENCE_DELAY)
             self._changed.clear()
             left = presence.BEAT - (time.monotonic() - beaten)
             try:
@@ -199,7 +214,8 @@ class Process:
     def _every_second(self, now: float) -> None:
         for feed in self.feeds.values():
             self._read(feed)
-        self.hub.drop_idle(now)
+        self.hub.drop_dead(now)
+        self._drain.step()
         # Not before the feeds know where their logs end: no row from before that is shown or acknowledged.
         if self._opened.is_set() and now - self.road_at > CANARY_AFTER and not self._canary_out:
             self._canary_out = True
@@ -208,6 +224,9 @@ class Process:
         if moved:
             request = Request(0, "", "ackCursor", "cursors", msgpack.packb(moved))
             self.lanes.enter(request, lambda pending, answer: None)
+        metrics.USERS.put(len(self.hub.users))
+        self.lanes.measure()
+        metrics.traffic.hand_over()
 
     def _on_canary(self, pending: Pending, answer: Answer) -> None:
         self._canary_out = False
@@ -218,13 +237,18 @@ class Process:
         key = presence.presence_key(self.id)
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.exists(key)  # before anything makes it again
                 self._put_presence(pipeline, key, changed)
                 if beat:
-                    pipeline.zadd(presence.GATEWAYS, {self.id: time.time_ns() // 1_000_000})
+                    now = time.time_ns() // 1_000_000
+                    pipeline.zadd(presence.GATEWAYS, {self.id: now})
+                    pipeline.zremrangebyscore(presence.GATEWAYS, "-inf", now - FORGET)
+                    load = msgpack.packb([self.access_point, len(self.hub.connections)])
+                    pipeline.set(presence.load_key(self.id), load, px=int(presence.MISSED * 1000))
                     self._put_ledger(pipeline)
                 pipeline.expire(key, 10)
-                kept = (await pipeline.execute())[-1]
-            if not kept and self.hub.users:
+                kept = (await pipeline.execute())[0]
+            if not kept and self.hub.users.keys() - changed:
                 self.hub.changed.update(self.hub.users)
                 self._owed.clear()
                 self.wake()
@@ -279,18 +303,20 @@ async def running() -> Process:
 
 async def _start() -> Process:
     @sync_to_async(thread_sensitive=False)
-    def prepare() -> int:
+    def prepare() -> tuple[int, str]:
         directory.start()
         topology.start()
-        return lease_number()
+        access_point = access_points.start()
+        return lease_number(), access_point
 
     while True:
         try:
-            process = Process(await prepare())
+            process = Process(*await prepare())
         except Exception as error:
             logger.warning("gateway cannot start yet: %s", error)
             await asyncio.sleep(0.5)
         else:
+            metrics.start(settings.DATA_DIR / "metrics")
             await process.start()
             logger.info("%s is open", process.id)
             return process
@@ -302,6 +328,8 @@ async def submit(request: Request) -> Reply:
     answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def resolve(pending: Pending, answer: Answer) -> None:
+        if answer.status:
+            metrics.refused(answer.status, is_message=bool(pending.request.uid))
         if not answered.done():
             answered.set_result(Reply(answer.status, answer.time, pending.request.uid, answer.payload))
 

@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 from apps.routing.envelope import Answer, Row
+from apps.routing.metrics import traffic
 from apps.routing.protocol import packets
 from apps.routing.protocol.im_pb2 import NotifyMsg
 from apps.routing.protocol.messages import for_v2
@@ -92,9 +93,11 @@ class Connection:
         "sdk",
         "seen",
         "send",
+        "shown",
         "since",
         "tenant",
         "unconfirmed",
+        "unsent",
         "user",
         "window",
     )  # fmt: skip
@@ -111,6 +114,7 @@ class Connection:
         self.device = ""
         self.sdk = ""
         self.address = ""
+        self.unsent: Callable[[], int] = int  # bytes that the client has not read, where the server can tell
         self.since = time.time_ns() // 1_000_000
         self.heard_at = time.monotonic()
         self.ending = False  # a DISCONNECT was written: what it still sends is not looked at
@@ -125,6 +129,7 @@ class Connection:
         self.notified_at = 0.0  # monotonic; 0: no notice is unanswered
         self.backoff = DUE
         self.seen = 0  # ms: highest message time shown; a message that it sends is later
+        self.shown = 0  # ms: every received message up to it was shown, if nothing was kept
         self.acknowledged = 0  # ms: everything up to it was acknowledged
         self.pulled: dict[int, int] = {}  # messageId of a pull -> its newest time, until QUERYCON
         self.in_flight = 0  # publishes and queries without an answer
@@ -137,6 +142,7 @@ class Connection:
         """Hand one frame to the server. Daphne takes it at once; a server that waits is waited for apart."""
         if self.closed or self.ending:
             return
+        traffic.sent[frame[0]] += 1
         if self.outbox is not None:
             self.outbox.append(frame)
             if len(self.outbox) > OUTBOX_MAX:
@@ -195,15 +201,17 @@ class Connection:
         """Push a received message, or note that it was kept."""
         if row.seq == 0:
             if self.reading is not Reading.NOTHING:
-                frame = packets.encode_push(row.time // 1000, self.user, self._take_id(), down, qos=0)
-                self.write(frame)
+                body = for_v2(down) if self.generation == 2 else down
+                self.write(packets.encode_push(row.time // 1000, self.user, self._take_id(), body, qos=0))
         elif row.seq > self.position:
             if self._up_to_date and len(self.window) < WINDOW:
                 message_id = self._take_id()
                 self.window[message_id] = (row.time, time.monotonic())
-                self.seen = row.time
+                self.seen = max(self.seen, row.time)
+                self.shown = row.time
                 body = for_v2(down) if self.generation == 2 else down
                 self.write(packets.encode_push(row.time // 1000, self.user, message_id, body, qos=1))
+                traffic.pushed(row.time)
             else:
                 self._keep(row)
                 if self._up_to_date:
@@ -214,11 +222,13 @@ class Connection:
         if row.seq <= self.position:
             return
         # v2 asks for its own sent messages only in its first pull, and drops repeated ones by itself.
-        if self._up_to_date or self.generation == 2:
+        if self._up_to_date or (self.generation == 2 and self.reading is not Reading.NOTHING):
             message_id = self._take_id()
             self.write(packets.encode_sync(row.time // 1000, row.method, row.target, message_id, row.up))
             self.write(packets.encode_puback(message_id, row.time, 0, row.uid))
+            traffic.syncs += 1
             self.seen = max(self.seen, row.time)
+            self.shown = max(self.shown, row.time)
         else:
             self._keep(row)
 
@@ -227,12 +237,16 @@ class Connection:
         self.notified_at = time.monotonic()
         notice = NotifyMsg(type=1, time=self.missed_time).SerializeToString()
         self.write(packets.encode_notify(self.missed_time // 1000, self.user, notice))
+        traffic.notices += 1
 
     # --- hearing
 
     def confirm(self, message_id: int) -> None:
         """PUBACK of a push."""
-        if self.window.pop(message_id, None) is None or self.window:
+        if self.window.pop(message_id, None) is None:
+            return
+        traffic.acknowledged += 1
+        if self.window:
             return
         if self.reading is Reading.BEHIND and not self.pulls and not self.notified_at:
             self.notify()
@@ -255,6 +269,7 @@ class Connection:
                 self.notify()
             return
         self.position = max(self.position, answer.position)
+        self.shown = max(self.shown, answer.newest)
         self.window.clear()
         self.notified_at, self.backoff = 0.0, DUE
         if self.missed <= self.position:
@@ -269,10 +284,9 @@ class Connection:
     def cursor(self) -> int:
         """ms up to which everything was acknowledged."""
         if self.window:
-            oldest = next(iter(self.window.values()))[0] - 1
-        else:
-            oldest = self.seen if self.reading is Reading.LIVE and not self.pulled else 0
-        self.acknowledged = max(self.acknowledged, oldest)
+            self.acknowledged = max(self.acknowledged, next(iter(self.window.values()))[0] - 1)
+        elif self._up_to_date and not self.pulled:
+            self.acknowledged = max(self.acknowledged, self.shown)
         return self.acknowledged
 
     def due_at(self) -> float | None:
@@ -290,7 +304,7 @@ class Connection:
         due = self.due_at()
         if due is None or due > time.monotonic():
             return False
-        self.missed_time = max(self.missed_time, self.seen)
+        self.missed_time = max(self.missed_time, self.seen + 1)  # v2 ignores a notice of what it has
         self.window.clear()
         self.reading = Reading.BEHIND
         self.backoff = min(self.backoff * 2, DUE_MAX)

@@ -76,6 +76,21 @@ def test_a_status_message_is_shown_at_once_and_moves_nothing() -> None:
     assert gateway.feed.covered == 0
 
 
+def test_a_row_that_cannot_be_shown_stops_nobody_and_repeats_nothing() -> None:
+    shown: list[int] = []
+
+    def show(each: Row) -> None:
+        shown.append(each.seq)
+        if each.seq == 2:
+            raise ValueError("a bug")
+
+    feed = Feed("set1", show, lambda seq: None)
+    feed.read(Hint("set1", 0, 0), 0)
+    feed.offer(Hint("set1", 0, 3, [row(1), row(2), row(3)]))
+    assert shown == [1, 2, 3]
+    assert feed.covered == 3
+
+
 def test_a_gateway_far_behind_passes_over_rows_and_says_so() -> None:
     gateway = Gateway(BEHIND_MAX + 1)
     gateway.read()

@@ -55,7 +55,7 @@ class Client:
 
 @pytest.fixture
 async def hub() -> Hub:
-    return Hub(Lanes("gateway-1", UidIssuer(1), asyncio.get_running_loop()))
+    return Hub(Lanes("gateway-1", UidIssuer(1), asyncio.get_running_loop(), lambda *_: None))
 
 
 def row(seq: int, sender: str = "alice", target: str = "bob") -> Row:
@@ -166,6 +166,18 @@ async def test_an_acknowledged_device_has_a_cursor_and_one_that_is_behind_keeps_
     assert hub.take_cursors() == [(1, "bob", "Web", 1000)]
     bob.acknowledge()
     assert hub.take_cursors() == [(1, "bob", "Web", 1002)]
+
+
+async def test_what_a_device_sends_does_not_move_its_cursor_past_what_was_kept_from_it(hub: Hub) -> None:
+    bob = Client(hub, "bob", generation=5)
+    bob.pull(0)
+    bob.connection.confirm_query(1)
+    bob.connection.pulls += 1
+    hub.apply(row(1))
+    bob.connection.seen = 9_000  # the time of its own message, acknowledged meanwhile
+    assert bob.connection.cursor() == 1000
+    bob.connection.pull_answered(1, Answer(0, 0, 0, b"", 0, 0, True))
+    assert bob.connection.cursor() == 1000
 
 
 async def test_a_server_with_back_pressure_gets_every_frame_in_order() -> None:

@@ -1,4 +1,4 @@
-"""The message that proves the road: gateway, queue, log and back (DESIGN 6). It reaches nobody."""
+"""The message that proves the road, gateway to queue to log and back (docs/architecture.md): for nobody."""
 
 from __future__ import annotations
 

@@ -11,12 +11,15 @@ from apps.messaging import log
 from apps.routing.envelope import Answer, Hint, Request
 
 FEED_PAGE = 1000  # rows a read
+FEED_BYTES = 1 << 20  # of messages a read; it ends with the row that passes it
 DEVICE_KEPT = 7  # days that the cursor of a silent device stays; a browser's page is a new device each time
 
-_FEED = """
+_FEED = f"""
     SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL (
-      SELECT seq, time, uid, tenant, kind, sender, target, flags, method, up FROM messaging_message
-      WHERE seq > %s ORDER BY seq LIMIT %s) m ON true ORDER BY m.seq"""
+      SELECT seq, time, uid, tenant, kind, sender, target, flags, method, up FROM (
+        SELECT *, sum(octet_length(up)) OVER (ORDER BY seq) - octet_length(up) AS ahead FROM (
+          SELECT * FROM messaging_message WHERE seq > %s ORDER BY seq LIMIT {FEED_PAGE}) limited_rows) sized
+      WHERE ahead < {FEED_BYTES}) m ON true ORDER BY m.seq"""
 _MOVE = """
     INSERT INTO messaging_devicecursor (tenant, "user", device, time)
     SELECT * FROM unnest(%s::int8[], %s::varchar[], %s::varchar[], %s::int8[])
@@ -27,10 +30,11 @@ _MOVE = """
 def read_feed(server_set: str, request: Request) -> Answer:
     """The log after seq `after` (-1: just where it ends), as the hint that a gateway may have missed."""
     after: int = msgpack.unpackb(request.payload)
-    rows = log.of(server_set).read(_FEED, (after if after >= 0 else 1 << 62, FEED_PAGE))
+    rows = log.of(server_set).read(_FEED, (after if after >= 0 else 1 << 62,))
     head = rows[0][0]
     found = [log.row(seq, at, log.Entry(*entry)) for _, seq, at, *entry in rows if seq is not None]
-    upto = found[-1].seq if len(found) == FEED_PAGE else head
+    # Cut short or not, the next read goes on behind the last row; after none there is nothing left.
+    upto = found[-1].seq if found else head
     hint = Hint(server_set, upto if after < 0 else after, upto, found)
     return Answer(0, 0, 0, hint.pack(), head)
 

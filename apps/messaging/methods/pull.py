@@ -17,11 +17,21 @@ from apps.routing.protocol.kinds import ProtocolError
 from apps.routing.protocol.messages import RECEIVED, SENT, downstream, for_v2
 
 PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
+PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 HISTORY_PAGE_MAX = 100
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
 _NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
-_HEAD = "SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON true"
+# A page's rows, how many there were before it was cut by size, and nothing of those past the cut:
+# octet_length does not read a large value.
+_CUT = f"""
+    SELECT * FROM (
+      SELECT *, count(*) OVER () AS limited,
+             sum(octet_length(up)) OVER (ORDER BY {{order}}) - octet_length(up) AS ahead
+      FROM ({{rows}}) limited_rows) sized
+    WHERE ahead < {PAGE_BYTES} ORDER BY {{order}}"""
+LIMITED = 7  # the column of a row that says how many there were before the cut by size
+_HEAD = "SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON true ORDER BY m.time"
 _INBOX = f"""
     (SELECT uid, time, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind = {PRIVATE} AND time > %(inbox)s
@@ -34,10 +44,12 @@ _SENDBOX = f"""
     (SELECT uid, time, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND time > %(sendbox)s
        AND flags & {HIDDEN_FROM_SENDER} = 0 ORDER BY time LIMIT %(limit)s)"""
-_PULL = _HEAD.format(_INBOX + " ORDER BY time LIMIT %(limit)s") + " ORDER BY m.time"
-_PULL_BOTH = (
-    _HEAD.format(f"SELECT * FROM ({_INBOX} UNION ALL {_SENDBOX}) both_boxes ORDER BY time LIMIT %(limit)s")
-    + " ORDER BY m.time"
+_PULL = _HEAD.format(_CUT.format(order="time", rows=_INBOX))
+_PULL_BOTH = _HEAD.format(
+    _CUT.format(
+        order="time",
+        rows=f"SELECT * FROM ({_INBOX} UNION ALL {_SENDBOX}) both_boxes ORDER BY time LIMIT %(limit)s",
+    )
 )
 _HISTORY = f"""
     SELECT uid, time, kind, sender, target, up,
@@ -48,12 +60,12 @@ _HISTORY = f"""
       AND (sender = %(user)s AND target = %(peer)s AND flags & {HIDDEN_FROM_SENDER} = 0
            OR sender = %(peer)s AND target = %(user)s)
     ORDER BY time {{}} LIMIT %(limit)s"""
-_OLDER = _HISTORY.format("time < %(time)s", "DESC")
-_NEWER = _HISTORY.format("time > %(time)s", "ASC")
+_OLDER = _CUT.format(order="time DESC", rows=_HISTORY.format("time < %(time)s", "DESC"))
+_NEWER = _CUT.format(order="time", rows=_HISTORY.format("time > %(time)s", "ASC"))
 
 
 def _shown(row: tuple[Any, ...], tenant: int, generation: int) -> bytes:
-    uid, at, kind, sender, target, up, direction = row
+    uid, at, kind, sender, target, up, direction, *_ = row
     down = downstream(up, sender=sender, kind=kind, target=target, time=at, uid=uid, direction=direction)
     return for_v2(down) if generation == 2 else down
 
@@ -75,12 +87,12 @@ def pull(server_set: str, request: Request) -> Answer:
     rows = log.of(server_set).read(_PULL_BOTH if wanted.isPullSend else _PULL, parameters)
     position = rows[0][0]
     found = [row[1:] for row in rows if row[1] is not None]
-    finished = len(found) <= PULL_PAGE
     page = found[:PULL_PAGE]
-    # Never smaller than what the client has (PROTOCOL 6.2); unfinished, exactly the last one returned.
-    newest = max(inbox, page[-1][1] if page else 0)
+    finished = not page or page[0][LIMITED] == len(page)
+    newest = page[-1][1] if page else 0
     reply = DownStreamMessages(
-        syncTime=newest if finished else page[-1][1],
+        # Never smaller than what the client has, and nothing later than what is in the reply (PROTOCOL 6.2).
+        syncTime=max(wanted.syncTime, inbox, newest),
         finished=finished,
         broadcastSyncTime=max(wanted.broadcastSyncTime, 1),
     )
@@ -104,7 +116,8 @@ def history(server_set: str, request: Request) -> Answer:
     }
     rows = log.of(server_set).read(_NEWER if wanted.order else _OLDER, parameters)
     page = rows[:count]
-    reply = HistoryMsgOuput(syncTime=page[-1][1] if page else wanted.time, hasMsg=int(len(rows) > count))
+    more = bool(page) and page[0][LIMITED] > len(page)
+    reply = HistoryMsgOuput(syncTime=page[-1][1] if page else wanted.time, hasMsg=int(more))
     return Answer(0, 0, 0, reply.SerializeToString() + _list_of(page, request))
 
 

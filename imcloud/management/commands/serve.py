@@ -26,6 +26,17 @@ def spare_colours() -> None:
             setattr(module, painter, lambda value: value)
 
 
+class BoundedServer(Server):  # type: ignore[misc]
+    """Daphne, which buffers without a bound: the application is told how much a client has not read."""
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        def unsent() -> int:
+            transport = protocol.transport
+            return len(transport.dataBuffer) + transport._tempDataLen
+
+        return super().create_application(protocol, scope | {"imcloud.unsent": unsent})
+
+
 class Command(BaseCommand):
     help = "Serve web pages, APIs and client sockets on IMCLOUD_BIND and IMCLOUD_PORT."
     requires_system_checks = []  # `run` has made them; they take longer than everything else here
@@ -35,7 +46,7 @@ class Command(BaseCommand):
 
         spare_colours()
         interface = settings.CONFIG.bind.replace(":", r"\:")
-        server = Server(
+        server = BoundedServer(
             application=application,
             endpoints=[f"tcp:port={settings.CONFIG.port}:interface={interface}:backlog={BACKLOG}"],
             # Clients ping, and the gateway ends those that do not. -1: no connection is too old.
