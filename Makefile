@@ -9,8 +9,8 @@ SHELL := /bin/sh
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it
-	@exec $(BIN)/python manage.py run
+run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it; GATEWAYS=3: that many gateways
+	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) exec $(BIN)/python manage.py run
 
 test: $(VENV)/.dev browser lint ## every check and every test
 	@$(BIN)/python -m pytest $(ARGS)

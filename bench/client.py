@@ -8,7 +8,7 @@ itself. The SDK's pull every 180 s is left out: no guarantee may rest on it.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +21,7 @@ from apps.routing.protocol.im_pb2 import (
 from apps.routing.protocol.packets import (
     PINGREQ,
     ConnAck,
+    ConnStatus,
     Disconnect,
     DisconnectStatus,
     PubAck,
@@ -47,6 +48,7 @@ PERSISTED_AND_COUNTED = 3
 
 Answered = Callable[[Any, int, str, int], None]  # context of send(), status, uid, time in ms
 Shown = Callable[[DownStreamMessage], None]
+Navigate = Callable[[], Awaitable[list[str]]]  # addresses as of `websocket_url`, the best first; OSError
 
 
 def websocket_url(url: str, app_key: str, token: str) -> str:
@@ -75,10 +77,14 @@ class Client:
 
     `on_answer` gets the fate of every `send` exactly once, as far as the server answers once; `on_shown` gets
     each message that the user sees, in order (own ones have direction OWN and the peer as fromUserId).
+    With `navigate` it connects where that says, and asks again when told to or when none of these answers.
     """
 
-    def __init__(self, url: str, user: str, on_answer: Answered, on_shown: Shown):
-        self._url = url
+    def __init__(
+        self, url: str, user: str, on_answer: Answered, on_shown: Shown, navigate: Navigate | None = None
+    ):
+        self._urls = [] if navigate else [url]  # the SDK's cache of what navigation said
+        self._navigate = navigate
         self.user = user
         self._on_answer = on_answer
         self._on_shown = on_shown
@@ -138,23 +144,42 @@ class Client:
     # Connection
 
     async def _stay_connected(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self.refused:
-            self._connack, self._closed = loop.create_future(), loop.create_future()
+            status = await self._connect()
+            if status == CLOSED_EARLY:
+                await asyncio.sleep(RECONNECT_SECONDS)
+            elif status == ConnStatus.REDIRECT and self._navigate:
+                self._urls = []
+            else:
+                self.refused = self.refused or status
+                if not self.refused and self._closed is not None:
+                    self._begin()
+                    await self._closed
+
+    async def _connect(self) -> int:
+        """Try the addresses in their order; the CONNACK status of the first that answers, or CLOSED_EARLY."""
+        try:
+            if self._navigate and not self._urls:
+                self._urls = await self._navigate()
+        except OSError:
+            return CLOSED_EARLY
+        for url in self._urls:
             try:
                 async with asyncio.timeout(CONNACK_SECONDS):
-                    self._wire = await Wire.open(self._url, self._on_packet, self._lost)
-                    status = await self._connack
-                if status == CLOSED_EARLY:
-                    raise ConnectionResetError("closed before CONNACK")
+                    status = await self._open(url)
             except OSError:
-                self.reconnect()
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            self.refused = self.refused or status
-            if not self.refused:
-                self._begin()
-                await self._closed
+                status = CLOSED_EARLY
+            if status != CLOSED_EARLY:
+                return status
+            self.reconnect()
+        self._urls = [] if self._navigate else self._urls
+        return CLOSED_EARLY
+
+    async def _open(self, url: str) -> int:
+        loop = asyncio.get_running_loop()
+        self._connack, self._closed = loop.create_future(), loop.create_future()
+        self._wire = await Wire.open(url, self._on_packet, self._lost)
+        return await self._connack
 
     def _begin(self) -> None:
         self.connections += 1
@@ -197,6 +222,8 @@ class Client:
         elif type(packet) is Disconnect:
             if packet.status == DisconnectStatus.OTHER_DEVICE:  # the only one after which the SDK stays away
                 self.refused = packet.status
+            elif packet.status == DisconnectStatus.REDIRECT and self._navigate:
+                self._urls = []  # the server closes the connection
         else:
             self._on_pingresp()
 

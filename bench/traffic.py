@@ -7,7 +7,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from apps.routing.protocol.im_pb2 import DownStreamMessage
 from bench.client import OWN, SOCKET_CLOSED, Client, websocket_url
 from bench.ledger import Ledger, Verdict
 from bench.load import connect, disconnect, number_of, numbered
+from bench.navigation import navigation
 from bench.tokens import App
 
 PEERS = 3  # that each client writes to
@@ -34,10 +35,14 @@ class Answer:
 
 
 class Traffic:
-    """`users` clients that send `rate` messages a second in all, each to PEERS others; a context manager."""
+    """`users` clients that send `rate` messages a second in all, each to PEERS others; a context manager.
 
-    def __init__(self, app: App, *, users: int = 20, rate: int = 200):
+    They find their gateways by asking the `navigators` (http://host:port); without any they go to the app's.
+    """
+
+    def __init__(self, app: App, *, users: int = 20, rate: int = 200, navigators: Sequence[str] = ()):
         self._app = app
+        self._navigators = navigators
         self._users = [f"traffic-{secrets.token_hex(4)}-{n}" for n in range(users)]
         self.rate = rate
         self._random = random.Random(users)
@@ -54,6 +59,7 @@ class Traffic:
                 user,
                 self._answered_to(user),
                 self._shown_to(user),
+                navigation(self._navigators, self._app.key, tokens[user]) if self._navigators else None,
             )
             for user in self._users
         ]

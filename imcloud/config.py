@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PREFIX = "IMCLOUD_"
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path on Linux without its closing zero, unix(7)
 
 
@@ -72,6 +73,13 @@ def ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError("must be an IP address") from None
+
+
+def networks(text: str) -> tuple[IPNetwork, ...]:
+    try:
+        return tuple(ipaddress.ip_network(name) for name in names(text))
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, separated by commas") from None
 
 
 def time_zone(text: str) -> str:
@@ -151,6 +159,12 @@ class Config:
     secret_key: str = option(
         text, "", "Signs the sessions of the admin pages.", "made once in the file secret_key of IMCLOUD_DATA"
     )
+    metrics_token: str = option(
+        text,
+        "",
+        "The bearer token that /metrics asks for.",
+        "made once in the file metrics-token of IMCLOUD_DATA",
+    )
     debug: bool = option(flag, "0", "1 shows tracebacks to anyone: for development only.")
     log_level: str = option(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Records below this level are not logged."
@@ -163,6 +177,23 @@ class Config:
         "",
         "HOST:PORT that navigation hands out to clients.",
         "the Host of the navigation request",
+    )
+    proxies: tuple[IPNetwork, ...] = option(
+        networks,
+        "",
+        "Networks of your proxies, whose X-Forwarded-For is believed when navigation looks for gateways near "
+        "the client; separated by commas.",
+    )
+    gateways: int = option(
+        number(1, 16),
+        "1",
+        "How many gateways `manage.py run` starts, on IMCLOUD_PORT and the ports after it.",
+    )
+    access_point: str = option(
+        text,
+        "",
+        "The name of the access point that a gateway is at.",
+        "the first one; `manage.py run` names each gateway its own",
     )
     time_zone: str = option(time_zone, "UTC", "The time zone of the admin pages.")
     allowed_hosts: tuple[str, ...] = option(

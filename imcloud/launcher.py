@@ -115,9 +115,9 @@ def exit_text(code: int) -> str:
 class Launcher:
     """The children, in the order of their start."""
 
-    def __init__(self, log_dir: Path, on_restart: Callable[[], None], keep_open: int) -> None:
-        """`keep_open` is a file descriptor that every child inherits: the lock of the data folder, which is
-        free only when the last of them has ended."""
+    def __init__(self, log_dir: Path, on_restart: Callable[[str], None], keep_open: int) -> None:
+        """`on_restart` gets the name of a child that was started again. `keep_open` is a file descriptor that
+        every child inherits: the lock of the data folder, which is free when the last of them has ended."""
         self.children: list[Child] = []
         self.terminal = Terminal(sys.stdout.buffer)
         self._log_dir = log_dir
@@ -164,7 +164,7 @@ class Launcher:
             if each.restart_at is not None:
                 if now >= each.restart_at:
                     self._spawn(each)
-                    self._on_restart()
+                    self._on_restart(each.name)
                 continue
             code = each.process.poll() if each.process else None
             if code is None:

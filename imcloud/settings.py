@@ -1,40 +1,23 @@
 """Django's settings, all of them made from imcloud.config."""
 
 import os
-import secrets
 import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imcloud.config import BASE_DIR, database_name, read
 from imcloud.log_format import not_unavailable
+from imcloud.secret_file import made_once
 
 CONFIG = read(os.environ)
 DATA_DIR = CONFIG.data
 PUBLIC_ADDRESS = CONFIG.public_address
+PROXIES = CONFIG.proxies
+ACCESS_POINT = CONFIG.access_point
 REDIS_URL = CONFIG.redis
 BROKER_URL = CONFIG.broker
 PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
-
-
-def secret_key(file: Path) -> str:
-    """The key in the file; made once. Of several processes that start at the same moment the first wins."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        own = file.with_name(f"{file.name}.{os.getpid()}")
-        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
-            new.write(secrets.token_urlsafe(48))
-        try:
-            os.link(own, file)
-        except FileExistsError:
-            pass
-        finally:
-            own.unlink()
-    return file.read_text().strip()
-
-
-SECRET_KEY = CONFIG.secret_key or secret_key(DATA_DIR / "secret_key")
+SECRET_KEY = CONFIG.secret_key or made_once(DATA_DIR / "secret_key")
 DEBUG = CONFIG.debug
 ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(CONFIG.trusted_origins)

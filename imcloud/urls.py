@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from apps.messaging.server_api.view import serve as server_api
 from apps.routing import health, navigation
+from imcloud import scrape
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/demo/")),
@@ -18,6 +19,7 @@ urlpatterns = [
     path("static/<path:path>", static_file, {"insecure": True}),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", scrape.serve),
     path("navi.js", navigation.script),
     path("cometnavi.js", navigation.script),
     path("v2/navi.json", navigation.document),

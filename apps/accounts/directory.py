@@ -47,6 +47,10 @@ class Directory:
     def by_id(self, tenant_id: int) -> TenantEntry | None:
         return self._by_id.get(tenant_id)
 
+    def oldest(self, number: int) -> list[int]:
+        """The ids of the tenants that were made first."""
+        return sorted(self._by_id)[:number]
+
     def user_restriction(self, tenant_id: int, user_id: str) -> Restriction:
         """Zeros when there is none, and for a user that is not known."""
         return self._restricted.get((tenant_id, user_id), NO_RESTRICTION)

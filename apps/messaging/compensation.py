@@ -11,16 +11,16 @@ import logging
 import time
 from collections import defaultdict
 
-from apps.routing import hints, presence
+from apps.routing import hints, metrics, presence
 
 logger = logging.getLogger(__name__)
 
-STATISTICS = "imcloud:compensation"  # hash: notified (count), late (sum of ms)
 AT_MOST = 1000  # connections a run; the next run takes the rest
 
 
 def run(server_set: str) -> None:
     """Notify what is due, and count how many and how late."""
+    metrics.COMPENSATIONS.of(server_set)
     client, ledger = presence.client(), presence.ledger_key(server_set)
     now = time.time_ns() // 1_000_000
     due: list[tuple[bytes, float]] = client.zrangebyscore(  # type: ignore[assignment]
@@ -38,10 +38,9 @@ def run(server_set: str) -> None:
     # A gateway that died took its connections with it; a live one writes what stays due at its next beat.
     client.zrem(ledger, *(member for member, _ in due))
     late = [now - int(score) for _, score in due]
-    with client.pipeline(transaction=False) as pipeline:
-        pipeline.hincrby(STATISTICS, "notified", len(late))
-        pipeline.hincrby(STATISTICS, "late", sum(late))
-        pipeline.execute()
+    metrics.COMPENSATIONS.add(len(late), server_set)
+    for each in late:
+        metrics.COMPENSATION_LATE.observe(each / 1000, server_set)
     logger.info(
         "%s: compensation notified %d connections, the latest %d ms late", server_set, len(late), max(late)
     )

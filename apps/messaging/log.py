@@ -19,7 +19,7 @@ import psycopg
 from django.conf import settings
 
 from apps.messaging.models import CANARY, HIDDEN_FROM_SENDER, PRIVATE
-from apps.routing import placement
+from apps.routing import metrics, placement
 from apps.routing.envelope import Row
 from apps.routing.topology import set_database
 
@@ -111,6 +111,7 @@ class Log:
     def __init__(self, server_set: str) -> None:
         self.server_set = server_set
         self._connection: psycopg.Connection[Any] | None = None
+        metrics.APPEND_FAILURES.of(server_set)
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T], *, within: float) -> T:
         """Run `work` in a transaction; again when the connection breaks, for `within` seconds at most.
@@ -160,6 +161,18 @@ class Log:
 
         Appending an entry twice stores it once and gives its first place.
         """
+        began = time.monotonic()
+        try:
+            appended = self._append(entries, within)
+        except Unavailable:
+            metrics.APPEND_FAILURES.add(1, self.server_set)
+            raise
+        metrics.APPEND.observe(time.monotonic() - began, self.server_set)
+        metrics.APPEND_ROWS.observe(len(entries), self.server_set)
+        metrics.REPEATED.add(len(appended.repeated), self.server_set)
+        return appended
+
+    def _append(self, entries: Sequence[Entry], within: float) -> Appended:
         try:
             return self.run(lambda connection: _append(connection, entries, look=False), within=within)
         except psycopg.errors.UniqueViolation:

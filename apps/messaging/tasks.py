@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from celery import shared_task
@@ -23,7 +24,7 @@ from apps.messaging.methods import (
     pull,
     settings,
 )
-from apps.routing import hints
+from apps.routing import hints, metrics
 from apps.routing.envelope import Answer, Batch, Hint, Request, Row, feed_group, hint_message
 from apps.routing.protocol.packets import AckStatus, ProtocolError
 from apps.routing.topology import ANSWER, DELIVER
@@ -53,7 +54,7 @@ QUERY_METHODS: Mapping[str, AnswerQuery] = {
 def deliver(data: bytes) -> None:
     """Check, store, commit, then tell: one batch of messages of one gateway."""
     batch = Batch.unpack(data)
-    if _expired(batch):
+    if _expired(batch, "message"):
         return
     try:
         known = log.of(batch.server_set).places([r.uid for r in batch.requests]) if batch.attempt else {}
@@ -71,9 +72,10 @@ def deliver(data: bytes) -> None:
     hints.tell(feed_group(batch.server_set), hint_message(hint))
 
 
-def _expired(batch: Batch) -> bool:
+def _expired(batch: Batch, kind: str) -> bool:
     late = time.time_ns() // 1_000_000 - batch.expires
     if late > 0:
+        metrics.BATCHES_EXPIRED.add(1, kind)
         logger.warning("batch %s/%d left: %d ms past its life", batch.gateway, batch.number, late)
     return late > 0
 
@@ -109,6 +111,8 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
             answers.append(_stored(index, seq, at))
         else:
             rows.append(log.row(seq, at, entry))
+    for tenant, number in Counter(row.tenant for row in rows if row.seq).items():
+        metrics.stored(tenant, number)
     return Hint(batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers)
 
 
@@ -138,7 +142,7 @@ def _status_row(request: Request, verdict: Status, at: int) -> Row:
 def answer(data: bytes) -> None:
     """Answer one batch of queries of one gateway."""
     batch = Batch.unpack(data)
-    if _expired(batch):
+    if _expired(batch, "query"):
         return
     answers: list[Answer] = []
     for place, request in enumerate(batch.requests):

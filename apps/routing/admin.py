@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 
-from apps.routing.models import AccessPoint, Actor, Cluster, Node, ServerSet
+from apps.routing import access_points
+from apps.routing.models import AccessPoint, Actor, Cluster, NetworkRange, Node, ServerSet, State
 
 
 class NamedForLife(admin.ModelAdmin):
@@ -61,8 +64,59 @@ class ActorAdmin(admin.ModelAdmin):
 
 
 @admin.register(AccessPoint)
-class AccessPointAdmin(admin.ModelAdmin):
-    list_display = ("__str__", "cluster", "site", "region", "weight", "state")
-    list_editable = ("weight", "state")
+class AccessPointAdmin(NamedForLife):
+    list_display = (
+        "name",
+        "address",
+        "cluster",
+        "site",
+        "region",
+        "weight",
+        "connection_limit",
+        "connections",
+        "state",
+    )
+    list_editable = ("weight", "connection_limit")
     list_filter = ("state", "site", "region")
-    search_fields = ("address",)
+    list_select_related = ("cluster",)
+    search_fields = ("name", "address")
+    actions = ("drain", "resume", "take_out")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        self._loads = access_points.read_loads(None)  # once a page, not once a row
+        return super().changelist_view(request, extra_context)
+
+    @admin.display(description="connections")
+    def connections(self, point: AccessPoint) -> str:
+        load = self._loads.get(point.name)
+        return "no gateway beats" if load is None else str(load)
+
+    @admin.action(description="Drain: ask the clients to move, some every second", permissions=("change",))
+    def drain(self, request: HttpRequest, queryset: QuerySet[AccessPoint]) -> None:
+        self._change(request, queryset, State.DRAINING)
+
+    @admin.action(description="Resume: take clients again", permissions=("change",))
+    def resume(self, request: HttpRequest, queryset: QuerySet[AccessPoint]) -> None:
+        self._change(request, queryset, State.UP)
+
+    @admin.action(description="Take out: ask all clients to move at once", permissions=("change",))
+    def take_out(self, request: HttpRequest, queryset: QuerySet[AccessPoint]) -> None:
+        self._change(request, queryset, State.DOWN)
+
+    def _change(self, request: HttpRequest, points: QuerySet[AccessPoint], state: State) -> None:
+        for point in points.order_by("pk"):
+            try:
+                access_points.change_state(point, state)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
+            else:
+                self.log_change(request, point, f"State: {state.label}.")
+                self.message_user(request, f"Access point {point} is {state.label.lower()}.")
+
+
+@admin.register(NetworkRange)
+class NetworkRangeAdmin(admin.ModelAdmin):
+    list_display = ("network", "region", "site", "changed")
+    list_filter = ("region", "site")
+    search_fields = ("network",)
+    ordering = ("network",)

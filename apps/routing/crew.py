@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from django.conf import settings
 
+from apps.routing import metrics
 from apps.routing.publisher import Publisher
 from apps.routing.worker import BEGINS, CANARY, ENDS, PROBED
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
+WAITS = re.compile(re.escape(PROBED) + rb"([0-9.]+);")  # s, in what a worker's pipe says
 ASK_EVERY = 2.0  # s of silence after which a worker gets a canary, and between two unanswered ones
 STALE = 8.0  # s without an answer after which an idle worker counts as connected but not consuming
 START_MAX = 40.0  # s from the first canary that the broker took to the first sign of a new worker's life
@@ -42,20 +47,31 @@ class Broker:
         self._away = False
 
     def put(self, queue: str, data: bytes) -> bool:
-        if time.monotonic() < self._again_at:
-            return False
-        try:
+        def publish() -> bool:
             self._publisher.publish(queue, CANARY, data)
+            return True
+
+        return self._ask(publish) is not None
+
+    def depth(self, queue: str) -> int | None:
+        """How many tasks wait in the queue; None when the broker does not tell."""
+        return self._ask(lambda: self._publisher.depth(queue))
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        if time.monotonic() < self._again_at:
+            return None
+        try:
+            answer = question()
         except Exception as error:  # whatever it is, workers go on being looked after
             if not self._away:
                 logger.warning("broker away, workers wait for it: %s", error)
             self._away = True
             self._again_at = time.monotonic() + BROKER_PAUSE
-            return False
+            return None
         if self._away:
             logger.info("broker is back")
         self._away = False
-        return True
+        return answer
 
 
 class Worker:
@@ -152,16 +168,22 @@ class Crew:
         self._probe_at: float | None = None  # sent, and not answered
         self._probed_at = float("-inf")
         self._slow_looks = 0
+        self._age = 0.0  # s that the newest probe has waited
         self._needed_at = time.monotonic()
+        self._told_at = float("-inf")
+        metrics.WORKER_RESTARTS.of(self.queue)
 
     def look(self, now: float, minimum: int, maximum: int) -> None:
         """Do all that is due; called several times a second, from the thread that starts the workers."""
         self._size = min(max(self._size, minimum), maximum)
         said = b"".join(worker.listen(now) for worker in self.workers.values())
         self._tend(now)
+        self._measure(now, said)
         if minimum < maximum:
-            self._measure(now, said)
             self._scale(now, minimum, maximum)
+        if now - self._told_at >= PROBE_EVERY:
+            self._told_at = now
+            self._tell()
         for number in range(self._size):
             if number not in self.workers and now >= self._backoff.get(number, (0.0, 0.0))[1]:
                 self.workers[number] = Worker(f"{self.queue}.{number}", self._queues)
@@ -191,11 +213,16 @@ class Crew:
         self._backoff[number] = (pause, now + pause)
         code = worker.process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        metrics.WORKER_RESTARTS.add(1, self.queue)
         who = worker.name, worker.process.pid
         logger.error("worker %s (pid %d) died (%s); starting it again in %.1f s", *who, how, pause)
 
     def _measure(self, now: float, said: bytes) -> None:
         ready = sum(worker.ready for worker in self.workers.values())
+        if waits := WAITS.findall(said):
+            self._age = float(waits[-1])
+        elif self._probe_at is not None:
+            self._age = max(now - self._probe_at, self._age)
         if PROBED in said or ready < self._size:
             self._probe_at = None  # a worker that is starting is the help that a slow queue would get
             self._slow_looks = 0
@@ -207,9 +234,15 @@ class Crew:
         elif (
             self._probe_at is None
             and now - self._probed_at >= PROBE_EVERY
-            and self._broker.put(self.queue, PROBED)
+            and self._broker.put(self.queue, b"%.4f" % time.monotonic())
         ):
             self._probe_at = self._probed_at = now
+
+    def _tell(self) -> None:
+        metrics.WORKERS.put(sum(worker.ready for worker in self.workers.values()), self.queue)
+        metrics.QUEUE_WAIT.put(self._age, self.queue)
+        if (depth := self._broker.depth(self.queue)) is not None:
+            metrics.QUEUE_TASKS.put(depth, self.queue)
 
     def _scale(self, now: float, minimum: int, maximum: int) -> None:
         if self._slow_looks or all(worker.busy_since is not None for worker in self.workers.values()):

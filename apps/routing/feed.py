@@ -33,6 +33,8 @@ class Feed:
         self._skipped = skipped
         self._held: dict[int, Hint] = {}  # by `before`
         self._waiting: list[tuple[int, Callable[[], None]]] = []
+        for metric in metrics.OF_FEED:
+            metric.of(server_set)
 
     @property
     def behind(self) -> bool:

@@ -135,7 +135,7 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     connection.device = _name(query, "deviceId", 64)
     connection.sdk = _name(query, "sdkVer", 16)
     connection.generation = generation(connection.sdk)
-    connection.unsent = scope.get("imcloud.unsent", connection.unsent)
+    connection.socket = scope.get("imcloud.socket")
     connection.address = (scope.get("client") or ("",))[0]
     flagged = query.get("protocolVer") == "4"
     connection.write(packets.encode_connack(claims.user_id, connection.id, now, flagged=flagged))

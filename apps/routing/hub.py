@@ -125,7 +125,7 @@ class Hub:
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""
         for connection in list(self.connections.values()):
-            if connection.unsent() > UNREAD_MAX:
+            if connection.socket is not None and connection.socket.unsent() > UNREAD_MAX:
                 logger.warning("connection %s: reads too slowly, dropped", connection.id)
                 connection.close()
             elif now - connection.heard_at > IDLE:

@@ -101,6 +101,11 @@ class Lane:
         self._publisher = Publisher()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._queue)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that no batch has taken yet."""
+        return len(self._waiting)
+
     def submit(self, pending: Pending) -> None:
         size = len(pending.request.payload)
         if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_BYTES:
@@ -167,7 +172,6 @@ class Lane:
         flight = self._flights.get(number)
         if flight is None:
             return False
-        metrics.LANE_FLIGHT.observe(time.monotonic() - flight.left_at, self.kind)
         for answer in answers:
             pending = flight.open.pop(answer.place, None)
             if pending is None:
@@ -180,6 +184,7 @@ class Lane:
                 self._lanes.resolve(pending, answer)
         if self._is_message or not flight.open:
             del self._flights[number]
+            metrics.LANE_FLIGHT.observe(time.monotonic() - flight.left_at, self.kind)
             self._wake()
         return True
 
@@ -241,13 +246,13 @@ class Lanes:
             resolve(pending, Answer(0, AckStatus.MALFORMED))
         else:
             server_set = snapshot.set_of(str(request.tenant), request.target)
-            nodes = snapshot.nodes_for(server_set, request.target, request.method)
-            if not nodes:
+            node = snapshot.node_for(server_set, request.target, request.method)
+            if node is None:
                 resolve(pending, Answer(0, AckStatus.BUSY))
                 return
             if is_message:
                 self._uncommitted[request.uid] = pending
-            self._lane(nodes[0], is_message).submit(pending)
+            self._lane(node, is_message).submit(pending)
 
     def _lane(self, node: NodeEntry, is_message: bool) -> Lane:
         key = (node.name, is_message)

@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.accounts import tokens
 from apps.accounts.directory import TenantEntry, directory
+from apps.routing import access_points, addresses
 
 WS, WSS = 5, 6  # `protocol` of an address
 CALLBACK = "getServerEndpoint"  # v2 takes off exactly this name; it is also what the others send, or "x"
@@ -71,9 +72,11 @@ def open_to_all(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
-def addresses(request: HttpRequest) -> list[str]:
-    """Where this caller finds gateways, host:port each, the best first."""
-    return [settings.PUBLIC_ADDRESS or request.get_host()]
+def gateways(request: HttpRequest, tenant: TenantEntry, user: str) -> list[str]:
+    """Where this user finds gateways, host:port each, the best first."""
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    client = addresses.behind(request.META.get("REMOTE_ADDR", ""), forwarded, settings.PROXIES)
+    return access_points.handed_out(request.get_host(), client, str(tenant.id), user or client)
 
 
 @open_to_all("GET", "HEAD")
@@ -85,10 +88,11 @@ async def script(request: HttpRequest) -> HttpResponse:
     tenant = directory.current.by_key(request.GET.get("appId", ""))
     if tenant is None:
         return _json({"code": 403}, 403)  # bare JSON: what v2 expects of a refusal
-    server, *others = addresses(request)
+    user = _user_of(tenant, request.GET.get("token", ""))
+    server, *others = gateways(request, tenant, user)
     answer = {
         "code": 200,
-        "userId": _user_of(tenant, request.GET.get("token", "")),
+        "userId": user,
         "server": server,
         "backupServer": ",".join(others),
         **FEATURES,
@@ -111,12 +115,13 @@ async def document(request: HttpRequest) -> HttpResponse:
     except ValueError:
         form = {}
     secure = request.is_secure() or f"conn={WSS}" in request.headers.get("RC-Negotiate", "")
+    user = _user_of(tenant, form.get("token", ""))
     answer = {
         "code": 200,
-        "userId": _user_of(tenant, form.get("token", "")),
+        "userId": user,
         "serverAddr": [
             {"addr": address, "protocol": WSS if secure else WS, "weight": weight}
-            for weight, address in enumerate(reversed(addresses(request)), 1)
+            for weight, address in enumerate(reversed(gateways(request, tenant, user)), 1)
         ][::-1],
         **FEATURES,
     }

@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 import redis
@@ -24,6 +25,11 @@ MISSED = 3.5  # s without a beat after which a gateway counts as down
 def presence_key(gateway: str) -> str:
     """The hash of a gateway: "tenant/user" -> msgpack of its connections."""
     return f"imcloud:presence:{gateway}"
+
+
+def load_key(gateway: str) -> str:
+    """msgpack of a gateway's access point and its number of connections; expires after MISSED s."""
+    return f"imcloud:load:{gateway}"
 
 
 def ledger_key(server_set: str) -> str:
@@ -58,6 +64,18 @@ def live_gateways() -> list[str]:
     now = time.time_ns() // 1_000_000
     names: list[bytes] = client().zrangebyscore(GATEWAYS, now - int(MISSED * 1000), "+inf")  # type: ignore[assignment]
     return [name.decode() for name in names]
+
+
+def loads() -> dict[str, int]:
+    """Access point -> connections of its live gateways; one without a live gateway is missing."""
+    gateways = live_gateways()
+    found: dict[str, int] = {}
+    values: Any = client().mget(map(load_key, gateways)) if gateways else ()
+    for value in values:
+        if value is not None:
+            access_point, connections = msgpack.unpackb(value)
+            found[access_point] = found.get(access_point, 0) + connections
+    return found
 
 
 def sessions(tenant_id: int, user_ids: Sequence[str]) -> list[list[Session]]:

@@ -16,7 +16,7 @@ from django.db import connection as control_database
 from redis import asyncio as aioredis
 
 from apps.accounts.directory import directory
-from apps.routing import access_points, hints, presence
+from apps.routing import access_points, hints, metrics, presence
 from apps.routing.draining import Drain
 from apps.routing.envelope import Answer, Hint, Request, feed_group
 from apps.routing.feed import Feed
@@ -212,6 +212,7 @@ class Process:
                 pass
 
     def _every_second(self, now: float) -> None:
+        self._measure()
         for feed in self.feeds.values():
             self._read(feed)
         self.hub.drop_dead(now)
@@ -224,6 +225,8 @@ class Process:
         if moved:
             request = Request(0, "", "ackCursor", "cursors", msgpack.packb(moved))
             self.lanes.enter(request, lambda pending, answer: None)
+
+    def _measure(self) -> None:
         metrics.USERS.put(len(self.hub.users))
         self.lanes.measure()
         metrics.traffic.hand_over()

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import current_app
 from kombu import Connection, Producer
+from kombu.transport.virtual import Channel
 
 
 class Publisher:
@@ -20,24 +21,41 @@ class Publisher:
         """Put one task on a queue; raises what kombu raises, within the transport's socket timeout."""
         self.busy = True
         try:
-            if self._producer is None:
-                self._connection = current_app.connection_for_write()
-                self._producer = self._connection.Producer(auto_declare=False)
-            self._send(queue, task, body)
+            self._send(self._open(), queue, task, body)
         except Exception:
             self.close()
             raise
         finally:
             self.busy = False
 
-    def _send(self, queue: str, task: str, body: bytes) -> None:
+    def depth(self, queue: str) -> int:
+        """How many tasks wait in a queue; raises what kombu raises, as `publish` does."""
+        try:
+            channel: Any = self._open().channel
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except channel.connection.client.channel_errors:  # no such queue: Redis keeps no empty ones
+                if not isinstance(channel, Channel):
+                    self.close()  # AMQP ends a channel that asks for what is not there
+                return 0
+        except Exception:
+            self.close()
+            raise
+
+    def _open(self) -> Producer:
+        if self._producer is None:
+            self._connection = current_app.connection_for_write()
+            self._producer = self._connection.Producer(auto_declare=False)
+        return self._producer
+
+    def _send(self, producer: Producer, queue: str, task: str, body: bytes) -> None:
         # argsrepr: without it Celery would render the whole batch as text for its events.
         unread: dict[str, Any] = {"argsrepr": "(batch,)", "kwargsrepr": "{}", "ignore_result": True}
         current_app.send_task(
             task,
             args=(body,),
             queue=queue,
-            producer=self._producer,
+            producer=producer,
             retry=False,
             add_to_parent=False,
             **unread,

@@ -14,7 +14,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from apps.routing.envelope import Answer, Row
 from apps.routing.metrics import traffic
@@ -64,6 +64,16 @@ def _resume(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
             return
 
 
+class Socket(Protocol):
+    """What a server may offer besides ASGI, as `scope["imcloud.socket"]`: saves an eighth of the gateway."""
+
+    def write(self, frame: bytes) -> None:
+        """Send one binary message now, without waiting; nothing when the socket is closed."""
+
+    def unsent(self) -> int:
+        """Bytes that the client has not read."""
+
+
 class Connection:
     """One client connection. All its methods run on the event loop and none waits."""
 
@@ -95,9 +105,9 @@ class Connection:
         "send",
         "shown",
         "since",
+        "socket",
         "tenant",
         "unconfirmed",
-        "unsent",
         "user",
         "window",
     )  # fmt: skip
@@ -114,7 +124,7 @@ class Connection:
         self.device = ""
         self.sdk = ""
         self.address = ""
-        self.unsent: Callable[[], int] = int  # bytes that the client has not read, where the server can tell
+        self.socket: Socket | None = None  # where the server offers one
         self.since = time.time_ns() // 1_000_000
         self.heard_at = time.monotonic()
         self.ending = False  # a DISCONNECT was written: what it still sends is not looked at
@@ -139,10 +149,13 @@ class Connection:
     # --- writing
 
     def write(self, frame: bytes) -> None:
-        """Hand one frame to the server. Daphne takes it at once; a server that waits is waited for apart."""
+        """Hand one frame to the server, which may make it wait: that is waited for apart."""
         if self.closed or self.ending:
             return
         traffic.sent[frame[0]] += 1
+        if self.socket is not None:
+            self.socket.write(frame)
+            return
         if self.outbox is not None:
             self.outbox.append(frame)
             if len(self.outbox) > OUTBOX_MAX:
@@ -203,6 +216,7 @@ class Connection:
             if self.reading is not Reading.NOTHING:
                 body = for_v2(down) if self.generation == 2 else down
                 self.write(packets.encode_push(row.time // 1000, self.user, self._take_id(), body, qos=0))
+                traffic.pushed(row.time)
         elif row.seq > self.position:
             if self._up_to_date and len(self.window) < WINDOW:
                 message_id = self._take_id()

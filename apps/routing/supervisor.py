@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from apps.accounts.snapshot import Renewed
+from apps.routing import metrics
 from apps.routing.crew import Broker, Crew
 from apps.routing.lease import Lease
 from apps.routing.models import Actor, Node
@@ -79,6 +80,7 @@ class Supervisor:
         if plan is None or not self._await_name():
             return
         self._plan.start()
+        metrics.start(settings.DATA_DIR / "metrics")
         broker = Broker()
         crews = {kind: Crew(plan.queues(self.node, kind), broker) for kind in KINDS}
         logger.info("node %s works: %s", self.node, plan.workers)

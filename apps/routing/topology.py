@@ -13,8 +13,10 @@ from apps.accounts.snapshot import Renewed
 from apps.routing import placement
 from apps.routing.models import AccessPoint, Actor, Cluster, Node, ServerSet, State
 
+FIRST_ACCESS_POINT = "gateway"
 DELIVER = "messaging.deliver"
 ANSWER = "messaging.answer"
+NOBODY = placement.Candidates(())
 
 # What a new node serves. Message actors have two workers at least: when one dies, the other one takes the
 # lane's next try without waiting for a process to start.
@@ -59,12 +61,16 @@ class Snapshot:
     queries: frozenset[str]
 
     @functools.cached_property
-    def _able(self) -> dict[tuple[str, str], list[NodeEntry]]:
-        able: dict[tuple[str, str], list[NodeEntry]] = {}
+    def _able(self) -> dict[tuple[str, str], tuple[dict[str, NodeEntry], placement.Candidates]]:
+        """(SET, method) -> the nodes that serve it, by name and ready to be chosen from."""
+        able: dict[tuple[str, str], dict[str, NodeEntry]] = {}
         for node in self.nodes:
-            for method in node.methods if node.weight > 0 else ():
-                able.setdefault((node.server_set, method), []).append(node)
-        return able
+            for method in node.methods:
+                able.setdefault((node.server_set, method), {})[node.name] = node
+        return {
+            key: (nodes, placement.Candidates((node.name, node.weight) for node in nodes.values()))
+            for key, nodes in able.items()
+        }
 
     def set_of(self, app: str, resource: str) -> str:
         """The SET that holds the resource's slot."""
@@ -72,14 +78,11 @@ class Snapshot:
             return self.sets[0]
         return self.sets[placement.slot(app, resource) * len(self.sets) // placement.SLOTS]
 
-    def nodes_for(self, server_set: str, resource: str, method: str) -> list[NodeEntry]:
-        """The SET's nodes that serve the method, the resource's own first, its substitutes after it."""
-        able = self._able.get((server_set, method), [])
-        if len(able) < 2:
-            return able
-        by_name = {node.name: node for node in able}
-        ranked = placement.ranked(((node.name, node.weight) for node in able), resource, method)
-        return [by_name[name] for name in ranked]
+    def node_for(self, server_set: str, resource: str, method: str) -> NodeEntry | None:
+        """The SET's node that serves the method for this resource; None when no node does."""
+        nodes, candidates = self._able.get((server_set, method), ({}, NOBODY))
+        name = candidates.best(resource, method)
+        return nodes[name] if name else None
 
 
 def read_snapshot(previous: Snapshot | None) -> Snapshot:
@@ -141,4 +144,4 @@ def bootstrap() -> None:
             for m in MESSAGE_METHODS
         )
         Actor.objects.bulk_create(Actor(node=node, method=m, task=ANSWER) for m in QUERY_METHODS)
-    AccessPoint.objects.create(cluster=cluster, address=settings.PUBLIC_ADDRESS or "")
+    AccessPoint.objects.create(cluster=cluster, name=FIRST_ACCESS_POINT)

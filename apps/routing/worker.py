@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -22,12 +23,15 @@ import django
 from celery import current_app, shared_task, signals
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
+from django.conf import settings
 from kombu import Connection
+
+from apps.routing import metrics
 
 # What the pipe says, a byte each.
 BEGINS = b"+"  # a task
 ENDS = b"-"  # a task
-PROBED = b"?"  # the queue's probe came out of it
+PROBED = b"?"  # the queue's probe came out of it; then how long it waited, in s, and a semicolon
 
 CANARY = "routing.canary"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -98,6 +102,7 @@ def main() -> None:
     pipe = Pipe(spec["pipe"])
     die_with(spec["parent"], pipe)
     django.setup()
+    metrics.start(settings.DATA_DIR / "metrics")
     warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
     for name in ("celery", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise
@@ -105,9 +110,9 @@ def main() -> None:
 
     @shared_task(name=CANARY)
     def canary(data: bytes) -> None:
-        """Prove that this worker consumes: that it began is enough; a probe is for the queue's age."""
-        if data:
-            pipe.say(PROBED)
+        """Prove that this worker consumes: that it began is enough. A probe says when it was sent."""
+        if data:  # monotonic s
+            pipe.say(PROBED + b"%.4f;" % max(time.monotonic() - float(data), 0.0))
 
     # Receivers are held weakly by default. With one for setup_logging, Celery leaves Django's logging alone.
     signals.setup_logging.connect(lambda **_: None, weak=False)

@@ -33,6 +33,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
         ("LOG_LEVEL", "LOUD"),
         ("TIME_ZONE", "Mars/Olympus"),
         ("PUBLIC_ADDRESS", "im.example.com"),
+        ("GATEWAYS", "0"),
+        ("PROXIES", "10.0.0.1/8"),
+        ("PROXIES", "proxy.example.com"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_what_is_right(name: str, value: str) -> None:

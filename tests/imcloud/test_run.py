@@ -44,6 +44,14 @@ def test_a_busy_port_is_named_and_nothing_is_started(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"secret_key"}
 
 
+def test_gateways_beyond_the_last_port_are_refused(tmp_path: Path) -> None:
+    refused = run(tmp_path, PORT="65535", GATEWAYS="3")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        "CommandError: IMCLOUD_PORT 65535 leaves no room for 3 gateways: 65535 is the last port."
+    ]
+
+
 @pytest.mark.parametrize("name", ["PROT", "DATABSE_URL"])
 def test_an_unknown_setting_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     refused = run(tmp_path, **{name: "1"})

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import msgpack
 import pytest
@@ -38,7 +39,7 @@ def store(sender: str, target: str, count: int, size: int = 10) -> None:
     log.of("set1").append(entries, within=1)
 
 
-def ask(user: str, **wanted: int) -> tuple[Answer, DownStreamMessages]:
+def ask(user: str, **wanted: Any) -> tuple[Answer, DownStreamMessages]:
     message = SyncRequestMsg(ispolling=False, isPullSend=True, **wanted)
     request = Request(1, user, "pullMsg", user, message.SerializeToString(), generation=4)
     answer = pull("set1", request)

@@ -22,6 +22,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
+from apps.routing import metrics, tally
 from imcloud import embedded
 from imcloud.config import BASE_DIR, Config, database_name
 from imcloud.embedded import EmbeddedError
@@ -32,6 +33,7 @@ LEFTOVERS_MAX = 30.0  # s for the children of a launcher that was killed to end
 READY_EVERY = 0.2  # s between looks at /readyz
 PROGRESS_EVERY = 5.0  # s
 OPEN_FILES = 65536  # a connection is a file
+PORT_MAX = 65535
 END_ORDER = (("gateway",), ("node:", "beat"), ("redis",), ("postgres",))
 
 
@@ -58,16 +60,20 @@ class Run:
         self.state = config.data / "run.json"
         self.facts: dict[str, Any] = {}
         self.stopped_by: int | None = None
+        self.ports = range(config.port, config.port + config.gateways)  # of the gateways
 
     def forever(self) -> None:
         """Until a signal. CommandError or EmbeddedError when it cannot start."""
-        refuse_busy_port(self.config)
+        for port in self.ports:
+            refuse_busy_port(self.config, port)
         lock = lock_data(self.config.data)
         raise_open_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self.state.unlink(missing_ok=True)
-        self.launcher = Launcher(self.config.data / "log", self._write_state, lock)
+        tally.clear(self.config.data / "metrics")
+        metrics.start(self.config.data / "metrics")
+        self.launcher = Launcher(self.config.data / "log", self._on_restart, lock)
         try:
             self._start()
             while True:
@@ -80,6 +86,10 @@ class Run:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.stopped_by = number
+
+    def _on_restart(self, child: str) -> None:
+        metrics.PROCESS_RESTARTS.add(1, child)
+        self._write_state()
 
     def _tend(self) -> None:
         """Look after the children once; Stopped after a signal."""
@@ -119,7 +129,7 @@ class Run:
         refuse_absent_servers(self.config)
 
     def _prepare_databases(self) -> None:
-        from apps.routing import topology
+        from apps.routing import access_points, topology
         from apps.routing.models import Node
         from imcloud import first_start
 
@@ -127,6 +137,7 @@ class Run:
             for alias in ("default", *settings.SET_DATABASES.values()):
                 call_command("migrate", database=alias, verbosity=0, interactive=False, skip_checks=True)
             topology.bootstrap()
+            self.gateways = dict(zip(access_points.arrange(self.ports), self.ports, strict=True))
             tenant = first_start.demo_tenant()
             password = first_start.admin_password(self.config.data / "admin-password")
             self.nodes = list(Node.objects.order_by("name").values_list("name", flat=True))
@@ -137,7 +148,8 @@ class Run:
                 connection.close()
                 connection.close_pool()  # type: ignore[attr-defined]
         self.facts |= {
-            "url": own_url(self.config),
+            "url": own_url(self.config, self.config.port),
+            "gateways": {name: own_url(self.config, port) for name, port in self.gateways.items()},
             "app_key": tenant.app_key,
             "app_secret": tenant.app_secret,
             "admin": {"user": first_start.ADMIN, "password": password},
@@ -148,7 +160,7 @@ class Run:
         }
 
     def _start_processes(self) -> None:
-        commands = {"gateway": ["serve"]}
+        commands = {name: ["serve", name] for name in self.gateways}
         commands |= {f"node:{name}": ["node", name] for name in self.nodes}
         commands |= {"beat": ["beat"]}
         for name, arguments in commands.items():
@@ -157,13 +169,20 @@ class Run:
                 "IMCLOUD_PROCESS": name,
                 "PYTHONUNBUFFERED": "1",
             }
+            if name in self.gateways:
+                environment["IMCLOUD_PORT"] = str(self.gateways[name])
             program = [sys.executable, str(BASE_DIR / "manage.py"), *arguments]
+            metrics.PROCESS_RESTARTS.of(name)
             self.launcher.start(Child(name, program, patience=15, environment=environment))
 
     def _wait_until_ready(self) -> None:
-        """Until /readyz is green: a message has gone gateway, queue, log and back."""
+        """Until /readyz is green everywhere: a message has gone gateway, queue, log and back."""
+        for port in self.ports:
+            self._wait_for(port)
+
+    def _wait_for(self, port: int) -> None:
         began = told_at = time.monotonic()
-        while (answer := get(self.config, "/readyz")) != (200, ""):
+        while (answer := get(self.config, port, "/readyz")) != (200, ""):
             asked_at = time.monotonic()
             if asked_at - told_at >= PROGRESS_EVERY:
                 told_at = asked_at
@@ -195,15 +214,20 @@ class Run:
         )
 
 
-def refuse_busy_port(config: Config) -> None:
+def refuse_busy_port(config: Config, port: int) -> None:
+    if port > PORT_MAX:
+        raise CommandError(
+            f"IMCLOUD_PORT {config.port} leaves no room for {config.gateways} gateways: "
+            f"{PORT_MAX} is the last port."
+        )
     family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((config.bind, config.port))
+            probe.bind((config.bind, port))
         except OSError as error:
             raise CommandError(
-                f"Cannot listen on {config.bind} port {config.port}: {error.strerror}. "
+                f"Cannot listen on {config.bind} port {port}: {error.strerror}. "
                 "Set IMCLOUD_PORT to a free port."
             ) from None
 
@@ -270,14 +294,14 @@ def own_host(config: Config) -> str:
     return str(bind)
 
 
-def own_url(config: Config) -> str:
+def own_url(config: Config, port: int) -> str:
     host = own_host(config)
-    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def get(config: Config, path: str) -> tuple[int, str]:
+def get(config: Config, port: int, path: str) -> tuple[int, str]:
     """(200, "") or the status and the reason of a failure; status 0 when nobody answers."""
-    connection = http.client.HTTPConnection(own_host(config), config.port, timeout=5)
+    connection = http.client.HTTPConnection(own_host(config), port, timeout=5)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -3,13 +3,17 @@
 # First of all: it installs Twisted's asyncio reactor, and the first import of a reactor wins.
 from daphne.server import Server  # isort:skip
 
+import asyncio
+import gc
 import math
+from argparse import ArgumentParser
 from typing import Any
 
 from autobahn.twisted import websocket
 from autobahn.websocket import protocol
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from twisted.internet import reactor
 
 from apps.routing.protocol.packets import MAX_FRAME
 
@@ -26,27 +30,51 @@ def spare_colours() -> None:
             setattr(module, painter, lambda value: value)
 
 
-class BoundedServer(Server):  # type: ignore[misc]
-    """Daphne, which buffers without a bound: the application is told how much a client has not read."""
+class Socket:
+    """What the gateway may do with a client's socket besides ASGI; `apps.routing.sessions.Socket`."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def write(self, frame: bytes) -> None:
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._protocol.sendMessage(frame, True)
+
+    def unsent(self) -> int:
+        transport = self._protocol.transport
+        return len(transport.dataBuffer) + int(transport._tempDataLen)
+
+
+class GatewayServer(Server):  # type: ignore[misc]
+    """Daphne, with a way around its coroutine per frame and a look at its buffers, which have no bound."""
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        def unsent() -> int:
-            transport = protocol.transport
-            return len(transport.dataBuffer) + transport._tempDataLen
-
-        return super().create_application(protocol, scope | {"imcloud.unsent": unsent})
+        if scope["type"] == "websocket":
+            scope["imcloud.socket"] = Socket(protocol)
+        return super().create_application(protocol, scope)
 
 
 class Command(BaseCommand):
     help = "Serve web pages, APIs and client sockets on IMCLOUD_BIND and IMCLOUD_PORT."
     requires_system_checks = []  # `run` has made them; they take longer than everything else here
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("access_point", nargs="?", help="its name; default: IMCLOUD_ACCESS_POINT")
+
+    def handle(self, *args: Any, access_point: str | None, **options: Any) -> None:
+        from imcloud import scrape
         from imcloud.asgi import application
 
+        settings.ACCESS_POINT = access_point or settings.ACCESS_POINT
         spare_colours()
+        # Each packet makes a handful of short-lived objects: with Python's default of 700 the collector walks
+        # all connections many times a second.
+        gc.set_threshold(20_000, 20, 100)
+        scrape.token()  # its file is there before the first scraper comes
         interface = settings.CONFIG.bind.replace(":", r"\:")
-        server = BoundedServer(
+        server = GatewayServer(
             application=application,
             endpoints=[f"tcp:port={settings.CONFIG.port}:interface={interface}:backlog={BACKLOG}"],
             # Clients ping, and the gateway ends those that do not. -1: no connection is too old.
@@ -57,6 +85,13 @@ class Command(BaseCommand):
             action_logger=None,
             server_name="",
         )
+        # Navigation learns of a gateway by its beat: it cannot wait for the first client.
+        reactor.callLater(0, self._open)  # type: ignore[arg-type]  # zope's stub
         server.run()
         if not server.listening_addresses:
             raise CommandError(f"cannot listen on {settings.CONFIG.bind} port {settings.CONFIG.port}")
+
+    def _open(self) -> None:
+        from apps.routing.process import running
+
+        self._opening = asyncio.ensure_future(running())

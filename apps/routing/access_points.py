@@ -1,0 +1,157 @@
+"""The access points as this process knows them: table, networks and loads, each at most a second old.
+
+What is decided from them is in apps.routing.access.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Max
+from redis import RedisError
+
+from apps.accounts.snapshot import Renewed
+from apps.routing import access, addresses, presence
+from apps.routing.access import Point
+from apps.routing.addresses import Networks, Place
+from apps.routing.models import AccessPoint, Cluster, NetworkRange
+from apps.routing.protocol.status import ConnStatus
+from apps.routing.topology import FIRST_ACCESS_POINT
+
+logger = logging.getLogger(__name__)
+
+EVERY = 0.9  # s: everybody follows a change within a second
+
+
+class NoSuchAccessPoint(Exception):
+    """The setting names one that is not in the table; the text is a sentence."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Immutable; swapped whole when the tables change."""
+
+    points: tuple[Point, ...]
+    networks: Networks
+    networks_version: tuple[object, ...]  # changes with every change of the networks
+
+    def named(self, name: str) -> Point | None:
+        return next((point for point in self.points if point.name == name), None)
+
+
+def read_table(previous: Table | None) -> Table:
+    """Read the tables; the networks, of which there may be many, only when they have changed."""
+    points = tuple(
+        Point(p.name, p.address, p.site, p.region, p.weight, p.connection_limit, p.state, p.cluster.name)
+        for p in AccessPoint.objects.select_related("cluster").order_by("pk")
+    )
+    newest = NetworkRange.objects.aggregate(rows=Count("pk"), highest=Max("pk"), changed=Max("changed"))
+    version = tuple(newest.values())
+    if previous is not None and previous.networks_version == version:
+        if previous.points == points:
+            return previous
+        return Table(points, previous.networks, version)
+    rows = NetworkRange.objects.values_list("network", "region", "site")
+    networks = Networks((addresses.network(text), Place(region, site)) for text, region, site in rows)
+    return Table(points, networks, version)
+
+
+def read_loads(previous: Mapping[str, int] | None) -> Mapping[str, int]:
+    """Access point -> connections, live ones only. The last known when Redis is away."""
+    try:
+        return presence.loads()
+    except RedisError:
+        if previous is None:
+            return {}
+        raise
+
+
+table: Renewed[Table] = Renewed("access points", read_table, EVERY)
+loads: Renewed[Mapping[str, int]] = Renewed("gateway loads", read_loads, EVERY)
+
+
+def start() -> str:
+    """Keep both new from now on; the name of the access point that this process is at.
+
+    Raises NoSuchAccessPoint.
+    """
+    table.start()
+    loads.start()
+    table.renew()
+    loads.renew()
+    return own()
+
+
+def own() -> str:
+    """Which access point this process is at: IMCLOUD_ACCESS_POINT, by default the first in the table."""
+    names = [point.name for point in table.current.points]
+    if not settings.ACCESS_POINT:
+        return names[0] if names else FIRST_ACCESS_POINT
+    if settings.ACCESS_POINT not in names:
+        raise NoSuchAccessPoint(
+            f"There is no access point {settings.ACCESS_POINT}; there are {', '.join(names) or 'none'}."
+        )
+    return str(settings.ACCESS_POINT)
+
+
+def handed_out(host: str, client: str, *user: str) -> list[str]:
+    """Where a client finds gateways, host:port each, the best first. No I/O.
+
+    `host` is what its request named, `client` the text of its address, `user` what the order hangs on.
+    """
+    known = table.current
+    place = known.networks.place(addresses.client_address(client))
+    host = settings.PUBLIC_ADDRESS or host
+    points = access.order(known.points, loads.current, place, *user)
+    # Two addresses may turn out to be one, when a request came to a port that an access point names.
+    return list(dict.fromkeys(addresses.completed(point.address, host) for point in points)) or [host]
+
+
+def admission(name: str, connections: int) -> ConnStatus:
+    """What a gateway at the access point with so many connections tells one that comes. No I/O."""
+    point = table.current.named(name)
+    if point is None:
+        return ConnStatus.ACCEPTED
+    full = 0 < point.limit <= connections
+    if point.state == access.UP and not full:
+        return ConnStatus.ACCEPTED
+    if elsewhere(name):
+        return ConnStatus.REDIRECT
+    # There a redirect would lead the client here again at once, and again.
+    stays = point.state == access.DRAINING and not full
+    return ConnStatus.ACCEPTED if stays else ConnStatus.PLATFORM_UNAVAILABLE
+
+
+def elsewhere(name: str) -> bool:
+    """Whether clients of the access point could go to another one. No I/O."""
+    return access.elsewhere(table.current.points, loads.current, name)
+
+
+def change_state(point: AccessPoint, state: str) -> None:
+    """Bring an access point up, let it drain, or take it out; ValidationError with the reason against it."""
+    point.state = state
+    point.full_clean()
+    point.save(update_fields=["state"])
+
+
+@transaction.atomic
+def arrange(ports: Sequence[int]) -> list[str]:
+    """Have an access point for each gateway of this machine, by its port; their names, the first one first.
+
+    What an operator has set is left: an address with a host, state, weight, limit, site, region.
+    """
+    names = [FIRST_ACCESS_POINT, *(f"{FIRST_ACCESS_POINT}-{n}" for n in range(2, len(ports) + 1))]
+    ours = AccessPoint.objects.filter(
+        name__regex=rf"\A{FIRST_ACCESS_POINT}(-[0-9]+)?\Z", address__regex="^(:|$)"
+    )
+    ours.exclude(name__in=names).delete()  # of a run with more gateways
+    cluster = Cluster.objects.order_by("pk")[0]
+    for name, port in zip(names, ports, strict=True):
+        address = f":{port}" if len(ports) > 1 else ""
+        if not ours.filter(name=name).update(address=address):
+            AccessPoint.objects.get_or_create(name=name, defaults={"cluster": cluster, "address": address})
+    return names

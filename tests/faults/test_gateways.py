@@ -1,0 +1,175 @@
+"""Three gateways: clients spread over them, one is killed, one is drained; kicks and presence go across."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apps.routing.protocol.packets import ConnStatus, DisconnectStatus
+from bench.client import Client, websocket_url
+from bench.navigation import asked
+from bench.stack import ROOT, Stack, free_port, running
+from bench.tokens import App
+from bench.traffic import Traffic
+
+pytestmark = pytest.mark.faults
+
+BACK_SECONDS = 10.0
+FOLLOWED_SECONDS = 6.0  # a gateway is silent, or beats again: navigation knows
+SETTLE_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+NAMES = ("gateway", "gateway-2", "gateway-3")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running server with three gateways."""
+    with running(
+        tmp_path_factory.mktemp("gateways") / "var", PORT=str(three_ports()), GATEWAYS="3"
+    ) as started:
+        yield started
+
+
+def three_ports() -> int:
+    """The first of three free ports in a row."""
+    for _ in range(100):
+        port = free_port()
+        if all(is_free(each) for each in (port + 1, port + 2)):
+            return port
+    raise AssertionError("no three free ports in a row")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+@pytest.fixture
+def app(three: Stack) -> App:
+    described = three.describe()
+    return App(described["url"], described["app_key"], described["app_secret"])
+
+
+def gateways(stack: Stack) -> dict[str, str]:
+    return dict(stack.describe()["gateways"])
+
+
+def traffic_on(stack: Stack, app: App) -> Traffic:
+    """12 clients with 60 messages/s among them, each at the gateway that navigation says."""
+    return Traffic(app, users=12, rate=60, navigators=[*gateways(stack).values()])
+
+
+async def client_at(stack: Stack, app: App, name: str, user: str = "late") -> Client:
+    """A client that goes to this gateway, whatever navigation says."""
+    token = (await asyncio.to_thread(app.tokens, [user]))[user]
+    url = websocket_url(gateways(stack)[name], app.key, token)
+    client = Client(url, user, lambda *_: None, lambda _: None)
+    client.start()
+    return client
+
+
+def where(clients: list[Client]) -> Counter[str]:
+    """Access point -> clients that are ready there; a session is named for it."""
+    return Counter(client.session.rpartition(".")[0] for client in clients if client.ready.is_set())
+
+
+async def until(condition: Any, seconds: float, failure: str) -> float:
+    """The seconds that it took; AssertionError when it took more."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, failure
+        await asyncio.sleep(LOOK_SECONDS)
+    return time.monotonic() - began
+
+
+def manage(stack: Stack, *arguments: str) -> str:
+    """The output of a command on the stack's own installation."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
+    program = [sys.executable, "manage.py", *arguments]
+    environment["IMCLOUD_DATA"] = str(stack.data)
+    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_user_has_one_web_connection_on_all_gateways_together(three: Stack, app: App) -> None:
+    async def scenario() -> None:
+        user = f"alice-{secrets.token_hex(4)}"
+        first = await client_at(three, app, NAMES[0], user)
+        await until(first.ready.is_set, BACK_SECONDS, "not connected")
+        second = await client_at(three, app, NAMES[1], user)
+        await until(second.ready.is_set, BACK_SECONDS, "not connected")
+        assert where([first, second]).keys() == set(NAMES[:2])
+        await until(lambda: first.refused, BACK_SECONDS, "not kicked")
+        assert first.refused == DisconnectStatus.OTHER_DEVICE and second.online
+        listed = await asyncio.to_thread(manage, three, "sessions", "list", user, "--app-key", app.key)
+        assert [line.split()[0] for line in listed.splitlines()] == [second.session]
+        await first.stop()
+        await second.stop()
+
+    asyncio.run(scenario())
+
+
+def test_clients_of_a_killed_gateway_are_back_through_navigation_and_nothing_is_lost(
+    three: Stack, app: App
+) -> None:
+    async def scenario() -> None:
+        async with traffic_on(three, app) as traffic:
+            await traffic.flows(within=BACK_SECONDS)
+            spread = where(traffic.clients)
+            assert set(spread) == set(NAMES), spread
+            victims = [client for client in traffic.clients if client.session.startswith("gateway-2.")]
+            lost = {client.session for client in victims}
+            os.kill(three.describe()["pids"]["gateway-2"], signal.SIGKILL)
+            back = await until(
+                lambda: all(client.ready.is_set() and client.session not in lost for client in victims),
+                BACK_SECONDS,
+                f"not all of {len(victims)} clients are back: {traffic.describe()}",
+            )
+            await traffic.flows(within=BACK_SECONDS)
+            verdict = await traffic.settle(SETTLE_SECONDS)
+            print(f"{len(victims)} of {sum(spread.values())} clients back after {back:.1f} s; {verdict}")
+            assert verdict.faults == {}, traffic.describe()
+            assert verdict.delivered == verdict.acknowledged > 0
+
+    asyncio.run(scenario())
+
+
+def test_a_draining_gateway_is_emptied_while_its_clients_chat(three: Stack, app: App) -> None:
+    async def scenario() -> None:
+        async with traffic_on(three, app) as traffic:
+            await traffic.flows(within=BACK_SECONDS)
+            before = where(traffic.clients)[NAMES[2]]
+            assert before > 0
+            drained = await asyncio.to_thread(manage, three, "accesspoints", "drain", NAMES[2], "--wait")
+            assert drained.splitlines()[-1] == f"{NAMES[2]} is empty"
+            await until(lambda: sum(where(traffic.clients).values()) == 12, BACK_SECONDS, traffic.describe())
+            assert where(traffic.clients)[NAMES[2]] == 0
+            port = gateways(three)[NAMES[2]].rpartition(":")[2]
+            handed_out = await asyncio.to_thread(asked, app.url, app.key, "")
+            assert len(handed_out) == 2 and not any(each.endswith(f":{port}") for each in handed_out)
+            late = await client_at(three, app, NAMES[2])
+            await until(lambda: late.refused, BACK_SECONDS, "taken by a gateway that drains")
+            assert late.refused == ConnStatus.REDIRECT
+            verdict = await traffic.settle(SETTLE_SECONDS)
+            assert verdict.faults == {}, traffic.describe()
+            assert verdict.delivered == verdict.acknowledged > 0
+            await asyncio.to_thread(manage, three, "accesspoints", "resume", NAMES[2])
+            await until(
+                lambda: len(asked(app.url, app.key, "")) == 3, FOLLOWED_SECONDS, "it is not handed out again"
+            )
+
+    asyncio.run(scenario())
