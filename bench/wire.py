@@ -75,6 +75,11 @@ class Wire(asyncio.BufferedProtocol):
             self._loop.call_soon(self._flush)
         self._out.append(data)
 
+    def pause(self) -> None:
+        """Read nothing from now on, as a client does that hangs."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
     def abort(self) -> None:
         """Close the TCP connection without a closing handshake, as a closed browser tab does."""
         if self.transport is not None:

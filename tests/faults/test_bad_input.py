@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.im_pb2 import SyncRequestMsg, UpStreamMessage
 from apps.routing.protocol.packets import (
     MAX_CONTENT,
     MAX_FRAME,
@@ -284,3 +284,32 @@ def test_others_notice_nothing_of_a_crowd_of_rude_clients(
     assert "Traceback" not in log_since()
     assert "Task was destroyed" not in log_since()
     assert "never retrieved" not in log_since()
+
+
+def test_a_client_that_does_not_read_is_dropped_before_it_fills_the_gateway(
+    app: App, log_since: Callable[[], str]
+) -> None:
+    """Status messages wait for no acknowledgement: nothing but what lies unread tells that it is slow."""
+    big = UpStreamMessage(sessionId=0, classname="RC:TypSts", content=b'{"x":"%s"}' % (b"y" * 100_000))
+    typing = big.SerializeToString()
+    first_pull = SyncRequestMsg(syncTime=0, ispolling=False, isPullSend=True).SerializeToString()
+
+    async def scenario() -> None:
+        async with connected(app, "deaf") as deaf, connected(app, "loud") as loud:
+            deaf.wire.send(encode_upstream(Query("pullMsg", "deaf", 1, first_pull)))
+            assert isinstance(await deaf.next(), QueryAck)
+            deaf.wire.pause()
+            for _ in range(40):
+                for number in range(10):
+                    loud.wire.send(encode_upstream(Publish("ppMsgS", "deaf", number + 1, typing)))
+                for _ in range(10):
+                    await loud.next()
+                if "reads too slowly" in log_since():
+                    break
+            for _ in range(50):
+                if f"{deaf.session}: reads too slowly" in log_since():
+                    return
+                await asyncio.sleep(0.1)
+            pytest.fail("the gateway keeps what the client does not read")
+
+    asyncio.run(scenario())
