@@ -41,9 +41,6 @@ PULL = "pullMsg"
 # What gateways ask nodes for themselves. A client that names one is told that there is no such method.
 INTERNAL = frozenset({"readFeed", "ackCursor", "canary"})
 IN_FLIGHT_MAX = 256  # unanswered publishes and queries a connection; past it they are refused as too fast
-UNCONFIRMED_MAX = (
-    64  # query replies that a client may leave without QUERYCON, so that unread ones are bounded
-)
 
 _STATUS = {
     # Expired is answered as incorrect: every SDK then asks its app for a new token (PROTOCOL 7.1).
@@ -163,7 +160,9 @@ class Handler:
         traffic.received[frame[0]] += 1
         kind = type(packet)
         if kind is Publish:
-            self._submit(packet, self._published, is_message=True)  # type: ignore[arg-type]
+            # QoS 0 asks for no answer, whatever becomes of the message (PROTOCOL 3).
+            resolve = self._published if packet.qos else self._taken  # type: ignore[union-attr]
+            self._submit(packet, resolve, is_message=True)  # type: ignore[arg-type]
         elif kind is PubAck:
             connection.confirm(packet.message_id)  # type: ignore[union-attr]
         elif kind is Query:
@@ -196,7 +195,7 @@ class Handler:
         )
         if packet.topic not in known or packet.topic in INTERNAL:
             status = AckStatus.NOT_SUPPORTED
-        elif connection.in_flight >= IN_FLIGHT_MAX or connection.unconfirmed >= UNCONFIRMED_MAX:
+        elif connection.in_flight >= IN_FLIGHT_MAX:
             status = AckStatus.TOO_FAST
         else:
             connection.in_flight += 1
@@ -208,45 +207,51 @@ class Handler:
                 request, lambda pending, answer: resolve(pending_id, pending, answer), connection
             )
             return
-        self._refuse(pending_id, status, is_message)
+        if not is_message:
+            self._refuse_query(pending_id, status)
+        elif packet.qos:
+            self._refuse_message(pending_id, status)
 
-    def _refuse(self, message_id: int, status: AckStatus, is_message: bool) -> None:
+    def _refuse_message(self, message_id: int, status: int) -> None:
+        metrics.refused(status, is_message=True)
         now = time.time_ns() // 1_000_000
-        metrics.refused(status, is_message=is_message)
-        if is_message:
-            self._connection.write(packets.encode_puback(message_id, now, status, ""))
-        else:
-            self._connection.write(packets.encode_queryack(message_id, now, status, b"", qos=0))
+        self._connection.write(packets.encode_puback(message_id, now, status, ""))
+
+    def _refuse_query(self, message_id: int, status: int) -> None:
+        metrics.refused(status, is_message=False)
+        now = time.time_ns() // 1_000_000
+        self._connection.write(packets.encode_queryack(message_id, now, status, b"", qos=0))
 
     def _published(self, message_id: int, pending: Pending, answer: Answer) -> None:
         connection = self._connection
         connection.in_flight -= 1
-        at = answer.time or time.time_ns() // 1_000_000
-        uid = "" if answer.status else pending.request.uid
         if answer.status:
-            metrics.refused(answer.status, is_message=True)
+            self._refuse_message(message_id, answer.status)
         else:
-            connection.seen = max(connection.seen, at)
-        connection.write(packets.encode_puback(message_id, at, answer.status, uid))
+            connection.seen = max(connection.seen, answer.time)
+            uid = pending.request.uid
+            connection.write(packets.encode_puback(message_id, answer.time, 0, uid))
+
+    def _taken(self, message_id: int, pending: Pending, answer: Answer) -> None:
+        self._connection.in_flight -= 1
 
     def _answered(self, message_id: int, pending: Pending, answer: Answer) -> None:
         self._connection.in_flight -= 1
-        self._reply(message_id, answer)
-
-    def _reply(self, message_id: int, answer: Answer) -> None:
         if answer.status:
-            self._refuse(message_id, AckStatus(answer.status), is_message=False)
+            self._refuse_query(message_id, answer.status)
         else:
-            self._connection.unconfirmed += 1
-            at = answer.time or time.time_ns() // 1_000_000
-            self._connection.write(packets.encode_queryack(message_id, at, 0, answer.payload, qos=1))
+            self._reply(message_id, answer, qos=0)
+
+    def _reply(self, message_id: int, answer: Answer, *, qos: int) -> None:
+        now = time.time_ns() // 1_000_000
+        self._connection.write(packets.encode_queryack(message_id, now, 0, answer.payload, qos=qos))
 
     def _pulled(self, message_id: int, pending: Pending, answer: Answer) -> None:
         connection = self._connection
         connection.in_flight -= 1
         if answer.status == AckStatus.MALFORMED:
             connection.pulls -= 1
-            self._reply(message_id, answer)
+            self._refuse_query(message_id, answer.status)
         elif answer.status:
             # An SDK whose pull failed takes the next push for the next message and loses what lay between.
             logger.warning("connection %s: pull failed with %d, closed", connection.id, answer.status)
@@ -259,6 +264,6 @@ class Handler:
             )
 
     def _reply_pull(self, message_id: int, answer: Answer) -> None:
-        self._reply(message_id, answer)
+        self._reply(message_id, answer, qos=1)  # confirmed by QUERYCON, which moves the device's cursor
         self._connection.pull_answered(message_id, answer)
         self._process.hub.busy.add(self._connection)

@@ -107,7 +107,6 @@ class Connection:
         "since",
         "socket",
         "tenant",
-        "unconfirmed",
         "user",
         "window",
     )  # fmt: skip
@@ -143,7 +142,6 @@ class Connection:
         self.acknowledged = 0  # ms: everything up to it was acknowledged
         self.pulled: dict[int, int] = {}  # messageId of a pull -> its newest time, until QUERYCON
         self.in_flight = 0  # publishes and queries without an answer
-        self.unconfirmed = 0  # query replies without a QUERYCON
         self._next_id = 65536
 
     # --- writing
@@ -266,8 +264,7 @@ class Connection:
             self.notify()
 
     def confirm_query(self, message_id: int) -> None:
-        """QUERYCON: a reply was taken."""
-        self.unconfirmed = max(0, self.unconfirmed - 1)
+        """QUERYCON of a pull: its reply was taken."""
         newest = self.pulled.pop(message_id, 0)
         self.acknowledged = max(self.acknowledged, newest)
 

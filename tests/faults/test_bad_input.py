@@ -286,6 +286,19 @@ def test_others_notice_nothing_of_a_crowd_of_rude_clients(
     assert "never retrieved" not in log_since()
 
 
+def test_a_message_that_asks_for_no_answer_gets_none_whatever_becomes_of_it(app: App) -> None:
+    async def scenario() -> None:
+        async with connected(app) as mallory:
+            silent = Publish("ppMsgP", "somebody", 1, TEXT, header=0x30)
+            mallory.wire.send(encode_upstream(silent))
+            mallory.wire.send(encode_upstream(silent._replace(topic="noSuch")))
+            mallory.wire.send(encode_upstream(Publish("ppMsgP", "somebody", 2, TEXT)))
+            answer = await mallory.next()
+            assert isinstance(answer, PubAck) and answer.message_id == 2
+
+    asyncio.run(scenario())
+
+
 def test_a_client_that_does_not_read_is_dropped_before_it_fills_the_gateway(
     app: App, log_since: Callable[[], str]
 ) -> None:
