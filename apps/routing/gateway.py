@@ -162,12 +162,12 @@ class Handler:
         if kind is Publish:
             # QoS 0 asks for no answer, whatever becomes of the message (PROTOCOL 3).
             resolve = self._published if packet.qos else self._taken  # type: ignore[union-attr]
-            self._submit(packet, resolve, is_message=True)  # type: ignore[arg-type]
+            self._submit(packet, resolve)  # type: ignore[arg-type]
         elif kind is PubAck:
             connection.confirm(packet.message_id)  # type: ignore[union-attr]
         elif kind is Query:
             answer = self._pulled if packet.topic == PULL else self._answered  # type: ignore[union-attr]
-            self._submit(packet, answer, is_message=False)  # type: ignore[arg-type]
+            self._submit(packet, answer)  # type: ignore[arg-type]
         elif kind is QueryCon:
             connection.confirm_query(packet.message_id)  # type: ignore[union-attr]
             self._process.hub.busy.add(connection)
@@ -178,9 +178,9 @@ class Handler:
         else:
             raise ProtocolError(f"{kind.__name__} is not for an open connection")
 
-    def _submit(self, packet: Publish | Query, resolve: Any, *, is_message: bool) -> None:
+    def _submit(self, packet: Publish | Query, resolve: Any) -> None:
         connection, snapshot = self._connection, topology.current
-        known = snapshot.messages if is_message else snapshot.queries
+        known = snapshot.queries if isinstance(packet, Query) else snapshot.messages
         pending_id = packet.message_id
         request = Request(
             connection.tenant,
@@ -207,7 +207,7 @@ class Handler:
                 request, lambda pending, answer: resolve(pending_id, pending, answer), connection
             )
             return
-        if not is_message:
+        if isinstance(packet, Query):
             self._refuse_query(pending_id, status)
         elif packet.qos:
             self._refuse_message(pending_id, status)
