@@ -145,11 +145,13 @@ def answer(data: bytes) -> None:
     if _expired(batch, "query"):
         return
     answers: list[Answer] = []
+    size = 0
     for place, request in enumerate(batch.requests):
         answers.append(_answer(batch.server_set, request)._replace(place=place))
-        if sum(len(answer.payload) for answer in answers) > HINT_BYTES:
+        size += len(answers[-1].payload)
+        if size > HINT_BYTES:
             hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
-            answers = []
+            answers, size = [], 0
     if answers:
         hints.tell(batch.gateway, hint_message(_answering(batch, answers)))
 
