@@ -1,6 +1,6 @@
 """`python -m bench`: one JSON line per case on stdout, progress on stderr.
 
-Starts a server of its own unless --url names one. The load comes from this process; the server's processes
+Starts servers of its own unless --url names one. The load comes from this process; the server's processes
 are others and are measured from /proc. What each figure means is written in docs/performance.md.
 """
 
@@ -16,14 +16,18 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
 from bench import cost, stack
+from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
+from bench.exchange import behind
+from bench.homes import Homes
 from bench.ledger import Verdict
-from bench.load import Pairs, Window, connect, disconnect
+from bench.load import Pairs, Window, connect, disconnect, sends_nothing
 from bench.tokens import App
 
 WARM_UP = 0.3  # of the measured seconds, at least one second
@@ -31,6 +35,7 @@ IDLE_WARM_UP_CLIENTS = (
     100  # connected before memory is first read, so that what is allocated once is not counted
 )
 IDLE_SETTLE_SECONDS = 5.0
+CHATROOM_LONGER = 3  # times the seconds of the other cases
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,31 @@ class Case:
     users: int
     outstanding: int
     senders: int | None = None  # None = every user sends
+    homes: tuple[str, ...] = ()  # the SETs of the users, over and over; empty: one SET
+    second_devices: bool = False  # of the senders
+    room_rate: int = 0  # messages a second into a chatroom that all are in; the first one sends them
+
+    @property
+    def sets(self) -> int:
+        """How many SETs the server has."""
+        return len(set(self.homes)) or 1
 
     def quick(self) -> "Case":
         """The same with fewer users, which the output tells."""
-        return Case(
-            self.name, self.users if self.users <= 100 else self.users // 5, self.outstanding, self.senders
-        )
+        return self if self.users <= 100 else replace(self, users=self.users // 5)
 
 
+ACROSS = ("set1", "set2")  # the homes of a pair
 CASES = (
     Case("single", users=2, outstanding=1, senders=1),
     Case("pairs-1", users=100, outstanding=1),
     Case("pairs-8", users=100, outstanding=8),
     Case("many", users=1000, outstanding=1),
     Case("idle", users=5000, outstanding=0),
+    # 25 of its 50 pairs cross, 13 and 12 do not.
+    Case("two-sets", users=100, outstanding=8, homes=(*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")),
+    Case("cross-idle", users=2, outstanding=1, senders=1, homes=ACROSS, second_devices=True),
+    Case("chatroom", users=5001, outstanding=0, room_rate=20),
 )
 
 
@@ -86,13 +102,28 @@ class Bench:
     async def run(self, case: Case) -> dict[str, Any]:
         """Run one case; returns its line."""
         progress(f"{case.name}: tokens for {case.users} users")
+        tokens = await asyncio.to_thread(self._app.tokens, self._users(case))
+        if case.room_rate:
+            measured = await self._chatroom(case, tokens)
+        else:
+            measured = await (self._load(case, tokens) if case.outstanding else self._idle(tokens))
+        what = {"case": case.name, "sets": case.sets, "users": case.users, "outstanding": case.outstanding}
+        return what | measured
+
+    def _users(self, case: Case) -> list[str]:
+        if case.homes and self._server:
+            wanted = islice(cycle(case.homes), case.users)
+            return Homes(self._server.describe()["database_url"], self._app.key).users([*wanted])
         prefix = f"bench-{secrets.token_hex(4)}"
-        tokens = await asyncio.to_thread(self._app.tokens, [f"{prefix}-{n}" for n in range(case.users)])
-        measured = await (self._load(case, tokens) if case.outstanding else self._idle(tokens))
-        return {"case": case.name, "users": case.users, "outstanding": case.outstanding, **measured}
+        return [f"{prefix}-{number}" for number in range(case.users)]
 
     async def _load(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
-        pairs = Pairs(self._app.url, self._app.key, tokens, senders=case.senders)
+        pairs = Pairs(
+            self._app,
+            tokens,
+            senders=case.senders,
+            second_devices=case.second_devices,
+        )
         await connect(pairs.clients, progress)
         gc.freeze()  # what is here stays: the collector of the load generator need not look at it again
         pairs.begin(case.outstanding)
@@ -103,15 +134,21 @@ class Bench:
         await asyncio.sleep(self._seconds)
         pairs.window.open = False
         used = self._read().since(before)
+        lag = self._lag(case)
         verdict = await pairs.finish()
         reconnects = sum(client.connections - 1 for client in pairs.clients)
         await disconnect(pairs.clients)
         gc.unfreeze()
-        return speed(pairs.window, used) | faults(verdict) | {"reconnects": reconnects}
+        return speed(pairs.window, used) | lag | faults(verdict) | {"reconnects": reconnects}
+
+    def _lag(self, case: Case) -> dict[str, int]:
+        if case.sets == 1 or not self._server:
+            return {}
+        return {"copies_behind": behind(self._server.describe()["set_database_url"], *ACROSS)}
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
         clients = [
-            Client(websocket_url(self._app.url, self._app.key, token), user, _no_answer, _nothing_shown)
+            Client(websocket_url(self._app.url, self._app.key, token), user, sends_nothing, _nothing_shown)
             for user, token in tokens.items()
         ]
         first = min(IDLE_WARM_UP_CLIENTS, len(clients) // 2)
@@ -138,16 +175,43 @@ class Bench:
             "reconnects": sum(client.connections - 1 for client in clients),
         }
 
+    async def _chatroom(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
+        crowd = Crowd(self._app, tokens, f"room-{secrets.token_hex(4)}")
+        await crowd.enter(IDLE_WARM_UP_CLIENTS, progress)
+        first, empty, began = len(crowd.members), self._gateway_memory(), time.perf_counter()
+        await crowd.enter(case.users, progress)
+        entering = time.perf_counter() - began
+        progress(f"{case.name}: measuring {self._seconds * CHATROOM_LONGER:g} s")
+        gc.freeze()
+        before = self._read()
+        await crowd.talk(case.room_rate, self._seconds * CHATROOM_LONGER)
+        await crowd.settle()
+        used, full = self._read().since(before), self._gateway_memory()
+        crowd.close()
+        gc.unfreeze()
+        done = max(crowd.deliveries, 1)
+        server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
+        members = len(crowd.members)
+        return {
+            "seconds": round(used.clock, 2),
+            "members": members,
+            "joins_per_second": round((members - first) / entering),
+            "messages_per_second": case.room_rate,
+            "deliveries_per_second": round(crowd.deliveries / used.clock),
+            "last_member_ms": percentiles(crowd.last_member),
+            "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
+            "server_cpu_percent": {k: round(v / used.clock * 100, 1) for k, v in used.server.items()},
+            "gateway_bytes_per_member": round((full - empty) / (members - first)) if full else None,
+            "load_generator_cpu_us": round(used.own / done * 1e6, 1),
+            **crowd.faults(),
+        }
+
     def _read(self) -> Reading:
         server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
 
     def _gateway_memory(self) -> int:
         return cost.resident(self._server.describe()["pids"]["gateway"]) if self._server else 0
-
-
-def _no_answer(context: Any, status: int, uid: str, sent_at: int) -> None:
-    """Idle clients send nothing."""
 
 
 def _nothing_shown(message: Any) -> None:
@@ -164,6 +228,7 @@ def speed(window: Window, used: Reading) -> dict[str, Any]:
         "messages_per_second": round(window.completed / used.clock),
         "ack_ms": percentiles(window.acks),
         "delivery_ms": percentiles(window.deliveries),
+        **({"copy_ms": percentiles(window.copies)} if window.copies else {}),
         "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
         "load_generator_cpu_us": round(used.own / done * 1e6, 1),
         "other_cpu_percent": round(elsewhere / used.clock * 100, 1) if server else None,
@@ -218,18 +283,27 @@ def arguments() -> argparse.Namespace:
     chosen = parser.parse_args()
     if chosen.url and not (chosen.app_key and chosen.app_secret):
         parser.error("--url needs --app-key and --app-secret")
+    chosen.cases = [case for case in CASES if not chosen.case or case.name in chosen.case]
+    if chosen.url:
+        # Whose home is where is in the control database, which a URL does not open.
+        chosen.cases = [case for case in chosen.cases if case.sets == 1]
+        if not chosen.cases:
+            parser.error("cases of several SETs need a server of the benchmark's own: leave out --url")
     return chosen
 
 
 @contextmanager
-def target(chosen: argparse.Namespace) -> Iterator[tuple[App, stack.Stack | None]]:
-    """The server to measure: the named one, or one of our own that lives as long as the block."""
+def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.Stack | None]]:
+    """The server to measure: the named one, or one of our own that lives as long as the block.
+
+    Ours has one node a SET.
+    """
     if chosen.url:
         yield App(chosen.url.rstrip("/"), chosen.app_key, chosen.app_secret), None
         return
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
-        progress("starting a server")
-        with stack.running(Path(directory) / "var") as server:
+        progress(f"starting a server with SETs: {sets}")
+        with stack.running(Path(directory) / "var", SETS=str(sets), NODES="1") as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server
 
@@ -239,18 +313,18 @@ def main() -> int:
     chosen = arguments()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
-    cases = [case for case in CASES if not chosen.case or case.name in chosen.case]
     wrong = 0
-    with target(chosen) as (app, server):
-        for case in cases:
+    for sets, cases in groupby(chosen.cases, lambda case: case.sets):
+        with target(chosen, sets) as (app, server):
             bench = Bench(app, server, 2.0 if chosen.quick else chosen.seconds)
-            line = asyncio.run(bench.run(case.quick() if chosen.quick else case))
-            wrong += sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
-            text = json.dumps(line)
-            print(text, flush=True)
-            if chosen.output:
-                with chosen.output.open("a") as file:
-                    file.write(text + "\n")
+            for case in cases:
+                line = asyncio.run(bench.run(case.quick() if chosen.quick else case))
+                wrong += sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
+                text = json.dumps(line)
+                print(text, flush=True)
+                if chosen.output:
+                    with chosen.output.open("a") as file:
+                        file.write(text + "\n")
     return 1 if wrong else 0
 
 

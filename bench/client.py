@@ -43,6 +43,7 @@ SOCKET_CLOSED = 30011  # the SDK's own code for a request whose connection went 
 CLOSED_EARLY = -1  # in place of a CONNACK status
 
 OWN = 1  # DownStreamMessage.direction
+PRIVATE = 1  # DownStreamMessage.type
 TEXT = "RC:TxtMsg"
 PERSISTED_AND_COUNTED = 3
 
@@ -51,8 +52,11 @@ Shown = Callable[[DownStreamMessage], None]
 Navigate = Callable[[], Awaitable[list[str]]]  # addresses as of `websocket_url`, the best first; OSError
 
 
-def websocket_url(url: str, app_key: str, token: str) -> str:
-    """The address that the v4 SDK opens; `url` is http://host:port of the server."""
+def websocket_url(url: str, app_key: str, token: str, platform: str = "") -> str:
+    """The address that the v4 SDK opens; `url` is http://host:port of the server.
+
+    A user's second device needs another `platform`: of one there is one connection (PROTOCOL 6.10).
+    """
     query = urlencode(
         {
             "appId": app_key,
@@ -61,6 +65,7 @@ def websocket_url(url: str, app_key: str, token: str) -> str:
             "pid": "",
             "apiVer": "normal",
         }
+        | ({"platform": platform} if platform else {})
     )
     return f"ws://{urlsplit(url).netloc}/websocket?{query}&protocolVer=3"
 
@@ -96,6 +101,7 @@ class Client:
         self._pull_timer: asyncio.TimerHandle | None = None
         self._prefixes: dict[str, bytes] = {}
         self._pending: dict[int, Any] = {}
+        self._synced: dict[int, Publish] = {}  # sent by another device of the user; its PUBACK is awaited
         self._last_id = 0
         self._pull_id = 0  # message id of the pull that is out; 0 = none
         self._notified = False  # something came up during the pull: pull again after it
@@ -195,6 +201,7 @@ class Client:
             if timer is not None:
                 timer.cancel()
         self._pull_id, self._notified = 0, False
+        self._synced.clear()
         pending, self._pending = self._pending, {}
         for context in pending.values():
             self._on_answer(context, SOCKET_CLOSED, "", 0)
@@ -233,6 +240,9 @@ class Client:
             self._connack.set_result(packet.status)
 
     def _on_puback(self, packet: PubAck) -> None:
+        if synced := self._synced.pop(packet.message_id, None):
+            self._show_synced(synced, packet)
+            return
         context = self._pending.pop(packet.message_id, None)
         if context is None:
             return
@@ -242,7 +252,8 @@ class Client:
         self._on_answer(context, packet.status, packet.uid, packet.time)
 
     def _on_publish(self, packet: Publish) -> None:
-        if packet.dup:  # what another device of the user sent; a user here has one
+        if packet.dup:
+            self._synced[packet.message_id] = packet
             return
         if packet.qos and self._wire is not None:  # the transport acknowledges, shown or not
             self._wire.send(b"\x40" + packet.message_id.to_bytes(2))
@@ -253,6 +264,21 @@ class Client:
                 self.dropped += 1
                 return
             self._show(DownStreamMessage.FromString(packet.payload))
+
+    def _show_synced(self, sent: Publish, receipt: PubAck) -> None:
+        up = UpStreamMessage.FromString(sent.payload)
+        self._show(
+            DownStreamMessage(
+                fromUserId=sent.target,
+                type=PRIVATE,
+                classname=up.classname,
+                content=up.content,
+                dataTime=receipt.time,
+                status=0,
+                msgId=receipt.uid,
+                direction=OWN,
+            )
+        )
 
     def _show(self, message: DownStreamMessage) -> None:
         if message.direction == OWN:

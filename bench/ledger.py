@@ -2,11 +2,13 @@
 
 A conversation is one sender writing to one receiver; its messages are numbered 0, 1, 2 … in the order in
 which they were sent, and the number travels inside the body, so neither uid nor time has to be trusted. The
-receiver's side is told what the SDK's rules showed to the user, not what arrived on the socket.
+receiver's side is told what the SDK's rules showed to the user, not what arrived on the socket. What the
+sender's other device shows of it is booked in a ledger of its own.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import ClassVar
 
 
@@ -20,6 +22,7 @@ class Conversation:
     refusals: list[int] = field(default_factory=list)  # status of a refusal; 0 = not refused
     shown: list[int] = field(default_factory=list)  # numbers in the order in which the user saw them
     shown_as: list[tuple[str, int]] = field(default_factory=list)  # (uid, time) beside each of `shown`
+    echoed: list[int] = field(default_factory=list)  # numbers that came back to the device that sent them
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Verdict:
     shown_unacknowledged: int = 0  # open outcome that turned out as stored
     shown_refused: int = 0  # the sender was told that it failed, yet it was shown
     invented: int = 0  # shown, never sent
+    echoes: int = 0  # acknowledged, and shown to its sender again, as another device's
 
     FAULTS: ClassVar[tuple[str, ...]] = (
         "missing",
@@ -47,12 +51,16 @@ class Verdict:
         "answered_twice",
         "mismatched",
         "invented",
+        "echoes",
     )
 
     @property
     def faults(self) -> dict[str, int]:
         """The counts that break the promise, without those that are zero."""
         return {name: getattr(self, name) for name in self.FAULTS if getattr(self, name)}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{f.name} {getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name))
 
     def __add__(self, other: "Verdict") -> "Verdict":
         return Verdict(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -93,6 +101,13 @@ class Ledger:
         book.shown.append(number)
         book.shown_as.append((uid, time))
 
+    def echoed(self, sender: str, receiver: str, number: int) -> None:
+        """Book that the sending device showed the message as another device's.
+
+        Right when its acknowledgement never came.
+        """
+        self._conversations.setdefault((sender, receiver), Conversation()).echoed.append(number)
+
     def missing(self) -> Iterator[tuple[str, str, int]]:
         """(sender, receiver, number) of every message that was acknowledged and not shown so far."""
         for (sender, receiver), book in self._conversations.items():
@@ -103,7 +118,49 @@ class Ledger:
 
     def verdict(self) -> Verdict:
         """Judge all conversations as they are now."""
-        return sum((judge(book) for book in self._conversations.values()), Verdict())
+        books = self._conversations.values()
+        return sum((judge(book) for book in books), Verdict())
+
+
+class Books:
+    """A ledger for each place where a message is to be shown; all hear of every send and its answer."""
+
+    def __init__(self, **ledgers: Ledger) -> None:
+        self._ledgers = ledgers
+
+    def __getitem__(self, place: str) -> Ledger:
+        return self._ledgers[place]
+
+    def __len__(self) -> int:
+        return len(self._ledgers)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{place}: {ledger.verdict()}" for place, ledger in self._ledgers.items())
+
+    def attempted(self, sender: str, receiver: str) -> int:
+        """As of a ledger; the number is the same in all of them."""
+        number = 0
+        for ledger in self._ledgers.values():
+            number = ledger.attempted(sender, receiver)
+        return number
+
+    def acknowledged(self, sender: str, receiver: str, number: int, uid: str, time: int) -> None:
+        """As of a ledger."""
+        for ledger in self._ledgers.values():
+            ledger.acknowledged(sender, receiver, number, uid, time)
+
+    def refused(self, sender: str, receiver: str, number: int, status: int) -> None:
+        """As of a ledger."""
+        for ledger in self._ledgers.values():
+            ledger.refused(sender, receiver, number, status)
+
+    def missing(self) -> Iterator[tuple[str, str, int]]:
+        """As of a ledger; a message once for each place where it is missing."""
+        return chain.from_iterable(ledger.missing() for ledger in self._ledgers.values())
+
+    def verdict(self) -> Verdict:
+        """Of all ledgers together: a message counts once for each place where it is to be shown."""
+        return sum((ledger.verdict() for ledger in self._ledgers.values()), Verdict())
 
 
 def judge(book: Conversation) -> Verdict:
@@ -126,6 +183,7 @@ def judge(book: Conversation) -> Verdict:
         shown_unacknowledged=sum(1 for number in seen if not book.answers[number]),
         shown_refused=sum(1 for number in seen if book.refusals[number] and number not in acknowledged),
         invented=len(book.shown) - len(known),
+        echoes=sum(1 for number in book.echoed if number in acknowledged),
     )
 
 
@@ -147,11 +205,8 @@ def _inversions(book: Conversation, acknowledged: set[int]) -> int:
 
 def _mismatched(book: Conversation) -> int:
     """Showings whose uid or time differ from what the sender was told."""
-    pairs = zip(book.shown, book.shown_as, strict=True)
-    return sum(
-        1
-        for number, shown_as in pairs
-        if number < len(book.uids)
-        and book.uids[number] is not None
-        and shown_as != (book.uids[number], book.times[number])
-    )
+    count = 0
+    for number, (uid, time) in zip(book.shown, book.shown_as, strict=True):
+        if number < len(book.uids) and book.uids[number] is not None:
+            count += (uid, time) != (book.uids[number], book.times[number])
+    return count

@@ -1,7 +1,8 @@
 """Closed-loop load of user pairs, and idle connections; both measure a window after a warm-up.
 
-A message occupies its place in the loop until it is acknowledged to the sender *and* shown to the receiver,
-and only then counts. Both ends live in this process, so one clock times both.
+A message occupies its place in the loop until it is acknowledged to the sender *and* shown to the receiver
+(and to the sender's second device, where it has one), and only then counts. All ends live in this process, so
+one clock times them.
 """
 
 import asyncio
@@ -9,16 +10,19 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage
 from bench.client import OWN, SOCKET_CLOSED, Client, text_message, websocket_url
-from bench.ledger import Ledger, Verdict
+from bench.ledger import Books, Ledger, Verdict
+from bench.tokens import App
 
 BODY_BYTES = 120
 CONNECTING_AT_ONCE = 32
 CONNECT_SECONDS = 60.0  # for one client to be ready, within the queue of all
 DRAIN_SECONDS = 10.0  # after the window, for what is still on its way
 DRAIN_LOOK_SECONDS = 0.05
+SECOND_PLATFORM = "PC"  # of a user's second device; the first one's is the default
 PAUSE_SECONDS = 0.1  # after a refusal or while offline
 _HEAD, _DIGITS = b'{"content":"', 10
 _BODY = (_HEAD + b"#" * _DIGITS).ljust(BODY_BYTES - 2, b"x") + b'"}'
@@ -44,23 +48,24 @@ class Window:
     completed: int = 0
     acks: "array[float]" = field(default_factory=lambda: array("d"))
     deliveries: "array[float]" = field(default_factory=lambda: array("d"))
+    copies: "array[float]" = field(default_factory=lambda: array("d"))  # on the sender's second device
 
 
 class Loop:
     """One sender that keeps `outstanding` messages to one receiver under way until `running` is false."""
 
-    def __init__(self, ledger: Ledger, window: Window, receiver: str):
-        self._ledger = ledger
+    def __init__(self, books: Books, window: Window, receiver: str):
+        self._books = books
         self._window = window
         self._receiver = receiver
         self._started: dict[int, float] = {}
-        self._half_done: set[int] = set()  # acknowledged or shown, and the other one is awaited
+        self._awaited: dict[int, int] = {}  # how many of: acknowledgement and showings
         self.client: Client | None = None
         self.running = True
 
     @property
     def under_way(self) -> int:
-        """Messages that wait for their acknowledgement or showing."""
+        """Messages that wait for their acknowledgement or a showing."""
         return len(self._started)
 
     def next(self) -> None:
@@ -71,7 +76,8 @@ class Loop:
         if not client.online:
             asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.next)
             return
-        number = self._ledger.attempted(client.user, self._receiver)
+        number = self._books.attempted(client.user, self._receiver)
+        self._awaited[number] = 1 + len(self._books)
         self._started[number] = time.perf_counter()
         client.send(self._receiver, numbered(number), number)
 
@@ -79,47 +85,71 @@ class Loop:
         """The sender's SDK has heard (or has lost hope) about `number`."""
         assert self.client is not None
         if not status:
-            self._ledger.acknowledged(self.client.user, self._receiver, number, uid, sent_at)
-            if self._window.open:
-                self._window.acks.append(time.perf_counter() - self._started[number])
-            self._one_half(number)
+            self._books.acknowledged(self.client.user, self._receiver, number, uid, sent_at)
+            self._came(number, self._window.acks)
             return
         if status != SOCKET_CLOSED:
-            self._ledger.refused(self.client.user, self._receiver, number, status)
+            self._books.refused(self.client.user, self._receiver, number, status)
         self._started.pop(number, None)
-        self._half_done.discard(number)
+        self._awaited.pop(number, None)
         asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.next)
 
     def shown(self, number: int) -> None:
         """The receiver's user saw `number`."""
-        started = self._started.get(number)
-        if started is not None:
-            if self._window.open:
-                self._window.deliveries.append(time.perf_counter() - started)
-            self._one_half(number)
+        self._came(number, self._window.deliveries)
 
-    def _one_half(self, number: int) -> None:
-        if number not in self._half_done:
-            self._half_done.add(number)
+    def copied(self, number: int) -> None:
+        """The sender's second device has shown `number`."""
+        self._came(number, self._window.copies)
+
+    def _came(self, number: int, times: "array[float]") -> None:
+        """One of the awaited is there."""
+        started = self._started.get(number)
+        if started is None:
             return
-        self._half_done.discard(number)
-        del self._started[number]
+        if self._window.open:
+            times.append(time.perf_counter() - started)
+        self._awaited[number] -= 1
+        if self._awaited[number]:
+            return
+        del self._started[number], self._awaited[number]
         if self._window.open:
             self._window.completed += 1
         self.next()
 
 
 class Pairs:
-    """`users` connected users in pairs, `senders` of which send to their partner."""
+    """Connected users in pairs, `senders` of which send to their partner.
 
-    def __init__(self, url: str, app_key: str, tokens: dict[str, str], *, senders: int | None = None):
+    With `second_devices` each sender has another device, on which its messages are to appear too.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        tokens: dict[str, str],
+        *,
+        senders: int | None = None,
+        second_devices: bool = False,
+    ):
         users = list(tokens)
-        self.ledger = Ledger()
+        places = ["received", "copied"] if second_devices else ["received"]
+        self.books = Books(**{place: Ledger() for place in places})
         self.window = Window()
         partner = {user: users[index ^ 1] for index, user in enumerate(users)}
-        self._loops = {user: Loop(self.ledger, self.window, partner[user]) for user in users}
-        self.clients = [self._client(websocket_url(url, app_key, tokens[user]), user) for user in users]
+        self._loops = {user: Loop(self.books, self.window, partner[user]) for user in users}
+        self.clients = [self._client(websocket_url(app.url, app.key, tokens[user]), user) for user in users]
         self._senders = list(self._loops.values())[:senders]
+        if second_devices:
+            self.clients += [
+                Client(
+                    websocket_url(app.url, app.key, tokens[user], SECOND_PLATFORM),
+                    user,
+                    sends_nothing,
+                    self._copied_to(user),
+                )
+                for user in users[:senders]
+            ]
 
     def _client(self, url: str, user: str) -> Client:
         client = Client(url, user, self._loops[user].answered, self._shown_to(user))
@@ -127,15 +157,27 @@ class Pairs:
         return client
 
     def _shown_to(self, receiver: str) -> Callable[[DownStreamMessage], None]:
-        ledger, loops = self.ledger, self._loops
+        ledger, loops = self.books["received"], self._loops
 
         def shown(message: DownStreamMessage) -> None:
-            if message.direction == OWN:
-                return
             sender, number = message.fromUserId, number_of(message.content)
+            if message.direction == OWN:  # fromUserId is the peer
+                ledger.echoed(receiver, sender, number)
+                return
             ledger.shown(sender, receiver, number, message.msgId, message.dataTime)
             if sender in loops:
                 loops[sender].shown(number)
+
+        return shown
+
+    def _copied_to(self, sender: str) -> Callable[[DownStreamMessage], None]:
+        ledger, loop = self.books["copied"], self._loops[sender]
+
+        def shown(message: DownStreamMessage) -> None:
+            if message.direction == OWN:
+                number = number_of(message.content)
+                ledger.shown(sender, message.fromUserId, number, message.msgId, message.dataTime)
+                loop.copied(number)
 
         return shown
 
@@ -154,7 +196,11 @@ class Pairs:
                 break
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await asyncio.sleep(0.5)  # a second copy would come now
-        return self.ledger.verdict()
+        return self.books.verdict()
+
+
+def sends_nothing(context: Any, status: int, uid: str, sent_at: int) -> None:
+    """What a client hears of answers that sends nothing."""
 
 
 async def connect(clients: Sequence[Client], progress: Callable[[str], None] = lambda _: None) -> None:

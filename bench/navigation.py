@@ -15,8 +15,8 @@ class NavigationFailed(OSError):
     """No navigator answered with an address."""
 
 
-def navigation(navigators: Sequence[str], app_key: str, token: str) -> Navigate:
-    """What gives the websocket addresses of one user, the best first; `navigators` are http://host:port."""
+def navigation(navigators: Sequence[str], app_key: str, token: str, platform: str = "") -> Navigate:
+    """What gives the websocket addresses of one device, the best first; `navigators` are http://host:port."""
 
     def ask() -> list[str]:
         for navigator in navigators:
@@ -24,7 +24,7 @@ def navigation(navigators: Sequence[str], app_key: str, token: str) -> Navigate:
                 hosts = asked(navigator, app_key, token)
             except (OSError, http.client.HTTPException, ValueError, KeyError):
                 continue
-            return [websocket_url(f"http://{host}", app_key, token) for host in hosts]
+            return [websocket_url(f"http://{host}", app_key, token, platform) for host in hosts]
         raise NavigationFailed(f"none of {len(navigators)} navigators answers")
 
     return lambda: asyncio.to_thread(ask)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+MANAGE = (sys.executable, "manage.py")
 READY_SECONDS = 120  # first start: databases are created and migrated
 STOP_SECONDS = 30
+COMMAND_SECONDS = 60
 
 
 class StackFailed(RuntimeError):
@@ -38,11 +40,36 @@ class Stack:
         """The content of every node-NAME.json: {"pid", "workers": [{"pid", "kind"}]}."""
         return [json.loads(path.read_text()) for path in sorted(self.data.glob("node-*.json"))]
 
-    def workers(self, kind: str) -> list[int]:
-        """Process ids of the workers of a kind, "message" or "query"."""
-        return [
-            worker["pid"] for node in self.nodes() for worker in node["workers"] if worker["kind"] == kind
-        ]
+    def node(self, name: str) -> dict[str, Any]:
+        """The content of one of these; OSError when the node does not run."""
+        found: dict[str, Any] = json.loads((self.data / f"node-{name}.json").read_text())
+        return found
+
+    def workers(self, kind: str, node: str = "") -> list[int]:
+        """Process ids of the workers of a kind, "message" or "query", of one node or of all."""
+        nodes = [self.node(node)] if node else self.nodes()
+        return [worker["pid"] for node in nodes for worker in node["workers"] if worker["kind"] == kind]
+
+    def manage(self, *command: str) -> str:
+        """What a command of manage.py prints on this installation; StackFailed when it fails."""
+        done = subprocess.run(
+            [*MANAGE, *command],
+            cwd=ROOT,
+            env=environment(self.data),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+        if done.returncode:
+            raise StackFailed(f"manage.py {' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+        """Start a command of manage.py beside the server's processes; what it logs is in their log."""
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                [*MANAGE, *command], cwd=ROOT, env=environment(self.data), stdout=output, stderr=output
+            )
 
     @property
     def url(self) -> str:
@@ -70,29 +97,36 @@ def _pids(node: dict[str, Any]) -> list[int]:
     return [node["pid"], *(worker["pid"] for worker in node["workers"])]
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def environment(data: Path, **settings: str) -> dict[str, str]:
+    """What a process of the server is started with; the caller's own settings describe another server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
+    own = {"DATA": str(data), **settings}
+    return kept | {f"IMCLOUD_{name}": value for name, value in own.items()}
+
+
+def free_port(number: int = 1) -> int:
+    """The first of so many TCP ports in a row of the loopback address that nobody listens on now."""
+    while True:
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
+            first = 0
+            for place in range(number):
+                probe = probes.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", first + place if first else 0))
+                first = first or int(probe.getsockname()[1])
+            return first
 
 
 @contextlib.contextmanager
 def running(data: Path, **settings: str) -> Iterator[Stack]:
-    """Start a server on `data` with `settings` (IMCLOUD_ names without the prefix); stop it at the end.
-
-    Settings of the caller's environment are not passed on: they describe another server.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
-    environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port())}
-    environment |= {f"IMCLOUD_{name}": value for name, value in settings.items()}
+    """Start a server on `data` with `settings` (IMCLOUD_ names without the prefix); stop it at the end."""
+    settings.setdefault("PORT", str(free_port(int(settings.get("GATEWAYS", "1")))))
     data.mkdir(parents=True, exist_ok=True)
     log = data / "run.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "run"],
+            [*MANAGE, "run"],
             cwd=ROOT,
-            env=environment,
+            env=environment(data, **settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

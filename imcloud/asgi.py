@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, the gateway for `/websocket`."""
+"""The ASGI application: Django for HTTP, the gateway for `/websocket` and for long polling."""
 
 import os
 from typing import Any
@@ -8,9 +8,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
-http = get_asgi_application()
+pages = get_asgi_application()
 
-from apps.routing import gateway
+from apps.routing import comet, gateway
+
+
+async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """A poll is held for seconds: it does without Django, whose request costs more than its answer."""
+    if scope["path"] in comet.PATHS:
+        await comet.serve(scope, receive, send)
+    else:
+        await pages(scope, receive, send)
 
 
 async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:

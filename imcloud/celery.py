@@ -1,6 +1,8 @@
 """The Celery app, `celery -A imcloud`. Queues carry batches; see apps.routing.lanes and the supervisor."""
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 from celery import Celery
 
@@ -11,9 +13,17 @@ from django.conf import settings
 SOCKET_TIMEOUT = 2.0  # s; a lane gives up on a broker that does not answer within it
 
 
-def timed_work() -> dict[str, dict[str, object]]:
+def timed_work(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What beat has each SET's nodes do, and how often (s). A task that nobody took in time is left."""
-    every = {"messaging.compensate": 1.0, "messaging.sweep": 600.0}
+    every = {
+        "messaging.compensate": 1.0,
+        "messaging.exchange": 1.0,
+        "messaging.move_slots": 1.0,
+        "messaging.sweep_chatroom_members": 5.0,
+        "messaging.reconcile_online": 15.0,
+        "messaging.sweep_chatrooms": 60.0,
+        "messaging.sweep": 600.0,
+    }
     return {
         f"{task} {server_set}": {
             "task": task,
@@ -21,7 +31,7 @@ def timed_work() -> dict[str, dict[str, object]]:
             "args": (server_set,),
             "options": {"queue": f"{server_set}.beat", "expires": max(seconds, 5.0)},
         }
-        for server_set in settings.SET_DATABASES
+        for server_set in sets
         for task, seconds in every.items()
     }
 
@@ -64,6 +74,5 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_state_db=None,
     timezone=settings.TIME_ZONE,
-    beat_schedule=timed_work(),
 )
 app.autodiscover_tasks()

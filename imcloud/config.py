@@ -115,6 +115,13 @@ def postgres(text: str) -> str:
     return text
 
 
+def postgres_of_each(text: str) -> str:
+    postgres(text.replace("{set}", "set1"))
+    if text and ("{set}" not in text or "{" in text.replace("{set}", "")):
+        raise ValueError("must have {set} where the SET's name belongs, and no other braces")
+    return text
+
+
 def option(parse: Callable[[str], Any], default: str, help: str, shown: str = "") -> Any:
     """A field of Config. `shown` replaces the default in the documentation when it is computed."""
     return field(default=parse(default), metadata={"parse": parse, "help": help, "shown": shown or default})
@@ -140,10 +147,11 @@ class Config:
         "The control database, postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: the embedded server.",
     )
     set_database_url: str = option(
-        postgres,
+        postgres_of_each,
         "",
-        "The database of SET set1, its log. It must exist.",
-        "IMCLOUD_DATABASE_URL with _set1 appended to the database's name",
+        "The databases of the SETs, their logs, with {set} for the SET's name. They must exist. A SET's "
+        "record may name another one.",
+        "IMCLOUD_DATABASE_URL with _{set} appended to the database's name",
     )
     redis_url: str = option(
         url("redis", "rediss", "unix"),
@@ -184,6 +192,12 @@ class Config:
         "Networks of your proxies, whose X-Forwarded-For is believed when navigation looks for gateways near "
         "the client; separated by commas.",
     )
+    sets: int = option(
+        number(1, 16),
+        "2",
+        "How many SETs `manage.py run` makes at its very first start; `manage.py sets add` adds others.",
+    )
+    nodes: int = option(number(1, 16), "2", "How many nodes each of these SETs gets.")
     gateways: int = option(
         number(1, 16),
         "1",
@@ -222,12 +236,12 @@ class Config:
         return self.database_url or f"postgresql://imcloud@/imcloud?host={self.socket_dir / 'postgres'}"
 
     @property
-    def set_database(self) -> str:
-        """The URL of set1's database."""
+    def set_databases(self) -> str:
+        """The URL of the SETs' databases, with {set} for the SET's name."""
         if self.set_database_url:
             return self.set_database_url
         parts = urlsplit(self.control_database)
-        return joined(parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}_set1", parts.query)
+        return joined(parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}_{{set}}", parts.query)
 
     @property
     def redis(self) -> str:
@@ -287,7 +301,12 @@ def table() -> str:
     """The Markdown table of docs/settings.md."""
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
     for f in fields(Config):
-        kind = f.metadata["parse"].__name__.replace("_", " ").replace("postgres", "URL")
+        kind = (
+            f.metadata["parse"]
+            .__name__.replace("_", " ")
+            .replace("postgres of each", "URL")
+            .replace("postgres", "URL")
+        )
         lines.append(
             f"| `{variable(f.name)}` | {kind} | {f.metadata['shown'] or '(empty)'} | {f.metadata['help']} |"
         )

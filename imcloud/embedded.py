@@ -21,10 +21,9 @@ from pathlib import Path
 
 import psycopg
 import redis
-from psycopg import sql
 
 from imcloud import child
-from imcloud.config import Config, database_name
+from imcloud.config import Config
 
 POSTGRES_USER = "imcloud"  # the system user, when root starts it, and the superuser of the databases
 REDIS_OLDEST = (6, 2)
@@ -35,7 +34,7 @@ SOCKET_DIR_MODE = 0o711  # PostgreSQL's own user goes through it
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "256MB",
     "fsync": "on",
     "full_page_writes": "on",
@@ -180,15 +179,6 @@ def postgres_ready(config: Config) -> bool:
 def server_url(config: Config) -> str:
     """The URL of the database that is always there."""
     return f"postgresql://{POSTGRES_USER}@/postgres?host={config.socket_dir / 'postgres'}"
-
-
-def create_databases(config: Config) -> None:
-    """Create the control database and the SET's in the embedded server, unless they exist."""
-    with psycopg.connect(server_url(config), autocommit=True) as connection:
-        for url in (config.control_database, config.set_database):
-            name = database_name(url)
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 def redis_version(program: str) -> tuple[int, int]:

@@ -26,6 +26,7 @@ LINE_MAX = 64 * 1024  # bytes; a longer line is cut into several
 TERMINAL_BACKLOG = 2000  # lines; when the terminal does not take them, further ones are in the files only
 BACKOFF_FIRST, BACKOFF_MAX = 0.2, 5.0  # s before a child that died is started again; doubled each time
 BACKOFF_FORGET = 30.0  # s of life after which the back-off begins anew
+REST = 1.0  # s between two looks whether a child that rests is to run again
 POLL = 0.05  # s
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Child:
     stop: signal.Signals = signal.SIGTERM
     patience: float = 10.0  # s from the stop signal to SIGKILL
     environment: dict[str, str] = field(default_factory=dict)
+    resting: Callable[[], bool] | None = None  # after an end in order: whether it is not to run for now
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     backoff: float = BACKOFF_FIRST
@@ -162,7 +164,11 @@ class Launcher:
         now = time.monotonic()
         for each in self.children:
             if each.restart_at is not None:
-                if now >= each.restart_at:
+                if now < each.restart_at:
+                    continue
+                if each.process and each.process.returncode == 0 and each.resting and each.resting():
+                    each.restart_at = now + REST
+                else:
                     self._spawn(each)
                     self._on_restart(each.name)
                 continue
@@ -170,6 +176,10 @@ class Launcher:
             if code is None:
                 continue
             each.signal_group(signal.SIGTERM)  # what it may have left behind
+            if code == 0 and each.resting and each.resting():
+                each.restart_at = now + REST
+                log.info("%s has ended in order", each.name)
+                continue
             if now - each.started_at > BACKOFF_FORGET:
                 each.backoff = BACKOFF_FIRST
             each.restart_at = now + each.backoff

@@ -81,9 +81,10 @@ def database(url: str) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": database(CONFIG.control_database), "set1": database(CONFIG.set_database)}
-SET_DATABASES = {"set1": "set1"}  # SET -> alias in DATABASES
-DATABASE_ROUTERS = ["apps.routing.topology.SetRouter"]
+DATABASES = {"default": database(CONFIG.control_database)}
+DATABASE_FROM_URL = database
+SET_DATABASE_URL = CONFIG.set_databases  # those of the SETs; apps.routing.databases makes their aliases
+DATABASE_ROUTERS = ["apps.routing.databases.SetRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CHANNEL_LAYERS = {

@@ -31,17 +31,26 @@ from imcloud.config import Config, read
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER = ROOT / "tests" / "browser"
-BOTH = ["default", "set1"]
+SETS = ["set1", "set2"]
+DATABASES = ["default", *SETS]
 
 
 def pytest_configure() -> None:
     django.setup()
 
+    from django.conf import settings
+
+    from apps.routing import databases
+
+    for name in SETS:
+        databases.register(name, settings.SET_DATABASE_URL.format(set=name))
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.django_db(transaction=True, databases=BOTH, serialized_rollback=True))
+            everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
+            item.add_marker(pytest.mark.django_db(**everything))
 
 
 def missing_for_browser() -> str:
@@ -107,13 +116,12 @@ def wait_for(condition: Callable[[], Any], seconds: float, failure: str) -> None
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(servers: Config) -> None:
     """Tests use the databases by their real names, so that processes which they start use the same ones."""
-    from django.conf import settings
+    from django.db import connections
 
-    for alias in BOTH:
-        # No dependencies: a run of tests that use set1 only does not make the other one.
-        settings.DATABASES[alias].setdefault("TEST", {}).update(
-            NAME=settings.DATABASES[alias]["NAME"], DEPENDENCIES=[]
-        )
+    for alias in DATABASES:
+        # No dependencies: a run of tests that use set1 only does not make the other ones.
+        described = connections.settings[alias]
+        described.setdefault("TEST", {}).update(NAME=described["NAME"], DEPENDENCIES=[])
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +132,7 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture
 def databases(django_db_serialized_rollback: None, transactional_db: None) -> None:
-    """Both databases, migrated, with committed data; emptied to what the migrations made after the test."""
+    """All databases, migrated, with committed data; emptied to what the migrations made after the test."""
 
 
 @pytest.fixture

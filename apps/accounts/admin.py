@@ -1,4 +1,4 @@
-"""Tenants, users and block lists in the admin pages."""
+"""Tenants and users in the admin pages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from apps.accounts.models import BlockEntry, Change, Tenant, User, changing
+from apps.accounts.models import Change, Tenant, User, changing
 
 ROWS_LISTED = 10_000
+NEW_CLUSTER = (
+    "Serves the app, for life: its messages will be in this cluster's SETs. "
+    "Empty: chosen by the hash of the app key."
+)
+CLUSTER = "Serves the app, for life: its messages are in this cluster's SETs. Empty: the first cluster does."
 
 
 def moment(milliseconds: int) -> str:
@@ -70,16 +75,23 @@ class TenantFilter(admin.SimpleListFilter):
 class TenantAdmin(admin.ModelAdmin):
     """A secret is shown once, when it is made, and never again."""
 
-    list_display = ("name", "app_key", "state", "created_at", "secret_rotated_at")
-    list_filter = ("state", "created_at")
+    list_display = ("name", "app_key", "cluster", "state", "created_at", "secret_rotated_at")
+    list_filter = ("state", "cluster", "created_at")
     search_fields = ("name", "app_key")
     ordering = ("name",)
-    fields = ("name", "app_key", "state", "created_at", "secret_rotated_at")
+    fields = ("name", "app_key", "cluster", "state", "created_at", "secret_rotated_at")
     actions = ("rotate_secret",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         made = ("created_at", "secret_rotated_at")
-        return made if obj is None else ("app_key", *made)  # clients hold the key: it is for life
+        # For life: clients hold the key, and the cluster's SETs the messages.
+        return made if obj is None else ("app_key", "cluster", *made)
+
+    def get_form(
+        self, request: HttpRequest, obj: Tenant | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[Tenant]]:
+        kwargs["help_texts"] = {"cluster": NEW_CLUSTER if obj is None else CLUSTER}
+        return super().get_form(request, obj, change, **kwargs)
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         return False  # its messages would stay without it: lock it instead
@@ -160,21 +172,6 @@ class UserAdmin(admin.ModelAdmin):
         self.message_user(
             request, f"Ended the tokens of {count} users; open connections stay.", messages.SUCCESS
         )
-
-
-class TenantIdFilter(TenantFilter):
-    column = "tenant_id"
-
-
-@admin.register(BlockEntry)
-class BlockEntryAdmin(ReadOnlyAdmin):
-    list_display = ("owner", "blocked", "tenant_id", "created_at")
-    list_filter = (TenantIdFilter,)
-    search_fields = ("=owner", "=blocked")
-    ordering = ("-id",)
-
-    def has_delete_permission(self, request: HttpRequest, obj: BlockEntry | None = None) -> bool:
-        return True
 
 
 @admin.register(Change)

@@ -20,6 +20,7 @@ class TenantEntry:
     app_key: str
     app_secret: str = field(repr=False)
     locked: bool = False
+    cluster: str = ""
 
 
 class Restriction(NamedTuple):
@@ -64,9 +65,9 @@ def read_directory(previous: Directory | None) -> Directory:
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
     tenants = [
-        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED)
-        for pk, name, app_key, app_secret, state in Tenant.objects.values_list(
-            "pk", "name", "app_key", "app_secret", "state"
+        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, cluster)
+        for pk, name, app_key, app_secret, state, cluster in Tenant.objects.values_list(
+            "pk", "name", "app_key", "app_secret", "state", "cluster"
         )
     ]
     return Directory(

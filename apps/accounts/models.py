@@ -14,6 +14,7 @@ from typing import Any
 from django.core.validators import RegexValidator
 from django.db import connections, models, router, transaction
 from django.db.models.functions import Now
+from django.dispatch import Signal
 from django.utils import timezone
 
 # Without the letters and digits that are taken for one another when a key is read out or typed.
@@ -27,6 +28,11 @@ app_key_form = RegexValidator(
 app_secret_form = RegexValidator(
     r"\A[!-~]{8,128}\Z", "An app secret has 8 to 128 printable ASCII characters without spaces."
 )
+
+
+# Sent with a new `tenant` before it is stored; receivers raise ValidationError. Which clusters there are is
+# known to apps.routing, which this app does not import.
+tenant_checked = Signal()
 
 
 def new_app_key() -> str:
@@ -84,6 +90,11 @@ class Tenant(models.Model):
         default=State.ACTIVE,
         help_text="A locked app is refused by the server API and at connect; open connections stay.",
     )
+    cluster = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="The cluster that serves the app; empty: chosen by the hash of its app key.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     secret_rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -97,6 +108,10 @@ class Tenant(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         with changing():
             return super().delete(*args, **kwargs)
+
+    def clean(self) -> None:
+        if self._state.adding:
+            tenant_checked.send(sender=Tenant, tenant=self)
 
     def rotate_secret(self) -> str:
         """Give the tenant a new secret, which ends all tokens made with the old one, and return it."""
@@ -144,6 +159,7 @@ class BlockEntry(models.Model):
     in_set = True
     tenant_id = models.BigIntegerField()
     owner = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(default=-1, help_text="The owner's; entries move with it.")
     blocked = models.CharField(max_length=64, db_collation="C")
     created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 

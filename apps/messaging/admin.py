@@ -1,4 +1,4 @@
-"""A SET's tables in the admin pages: to look at, never to write. The router leads to the SET's database."""
+"""A SET's tables in the admin pages: to look at, not to write; block list entries can be lifted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,41 @@ from django.http import HttpRequest
 from google.protobuf.message import DecodeError
 
 from apps.accounts.admin import ReadOnlyAdmin, TenantFilter, moment
-from apps.messaging.models import CANARY, PRIVATE, DeviceCursor, Head, Message
+from apps.accounts.models import BlockEntry
+from apps.messaging.models import (
+    CANARY,
+    CHATROOM,
+    GROUP,
+    PRIVATE,
+    Chatroom,
+    ChatroomEntry,
+    ChatroomRule,
+    ChatroomUser,
+    ConversationState,
+    DeviceCursor,
+    ExchangeCursor,
+    ExchangeGap,
+    Group,
+    GroupMember,
+    Head,
+    Membership,
+    Message,
+    OnlineStatus,
+    Subscription,
+    UserSetting,
+    Watch,
+)
+from apps.routing import room_members
 from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.set_tables import OfASet, SetFilter
 
 
 class KindFilter(admin.SimpleListFilter):
     title = parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(PRIVATE), "private"), (str(CANARY), "canary")]
+        names = {PRIVATE: "private", GROUP: "group", CHATROOM: "chatroom", CANARY: "canary"}
+        return [(str(kind), name) for kind, name in names.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
         value = self.value()
@@ -26,9 +52,20 @@ class KindFilter(admin.SimpleListFilter):
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnlyAdmin):
-    list_display = ("seq", "stored_at", "uid", "tenant", "kind", "sender", "target", "method", "flags")
-    list_filter = (TenantFilter, KindFilter)
+class MessageAdmin(OfASet):
+    list_display = (
+        "seq",
+        "stored_at",
+        "uid",
+        "tenant",
+        "kind",
+        "sender",
+        "target",
+        "inbox",
+        "method",
+        "flags",
+    )
+    list_filter = (SetFilter, TenantFilter, KindFilter)
     search_fields = ("=uid", "=sender", "=target")
     ordering = ("-seq",)
     readonly_fields = ("stored_at", "classname", "content")
@@ -54,7 +91,7 @@ def _up(message: Message) -> UpStreamMessage:
 
 
 @admin.register(Head)
-class HeadAdmin(ReadOnlyAdmin):
+class HeadAdmin(OfASet):
     list_display = ("__str__", "epoch", "newest")
 
     @admin.display(description="time of the newest message")
@@ -63,12 +100,174 @@ class HeadAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DeviceCursor)
-class DeviceCursorAdmin(ReadOnlyAdmin):
+class DeviceCursorAdmin(OfASet):
     list_display = ("user", "device", "tenant", "read_to", "moved_at")
-    list_filter = (TenantFilter,)
+    list_filter = (SetFilter, TenantFilter)
     search_fields = ("=user",)
     ordering = ("-moved_at",)
 
     @admin.display(description="acknowledged up to", ordering="time")
     def read_to(self, cursor: DeviceCursor) -> str:
         return moment(cursor.time)
+
+
+@admin.register(ExchangeCursor)
+class ExchangeCursorAdmin(OfASet):
+    list_display = ("origin", "seq")
+    ordering = ("origin",)
+
+
+@admin.register(ExchangeGap)
+class ExchangeGapAdmin(OfASet):
+    list_display = ("slot", "origin", "after", "upto")
+    search_fields = ("=slot", "=origin")
+    ordering = ("id",)
+
+
+@admin.register(Group)
+class GroupAdmin(OfASet):
+    list_display = ("group", "name", "tenant", "size", "muted", "slot")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=group",)
+    ordering = ("-id",)
+
+
+@admin.register(GroupMember)
+class GroupMemberAdmin(OfASet):
+    list_display = ("group", "user", "tenant", "joined_at", "allowed")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=group", "=user")
+    ordering = ("-id",)
+
+    @admin.display(description="joined", ordering="joined")
+    def joined_at(self, member: GroupMember) -> str:
+        return moment(member.joined)
+
+
+@admin.register(Membership)
+class MembershipAdmin(OfASet):
+    list_display = ("user", "group", "tenant", "joined_at", "left_at")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=user", "=group")
+    ordering = ("-id",)
+
+    @admin.display(description="joined", ordering="joined")
+    def joined_at(self, membership: Membership) -> str:
+        return moment(membership.joined)
+
+    @admin.display(description="left", ordering="until")
+    def left_at(self, membership: Membership) -> str:
+        return moment(membership.until) if membership.until else ""
+
+
+@admin.register(Chatroom)
+class ChatroomAdmin(OfASet):
+    list_display = (
+        "room",
+        "name",
+        "tenant",
+        "created_at",
+        "members",
+        "dropped",
+        "kept",
+        "muted",
+        "held",
+        "slot",
+    )
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=room",)
+    ordering = ("-id",)
+
+    @admin.display(description="created", ordering="created")
+    def created_at(self, room: Chatroom) -> str:
+        return moment(room.created)
+
+    @admin.display
+    def members(self, room: Chatroom) -> int:
+        return self._counts(room)[0]
+
+    @admin.display(description="dropped under load")
+    def dropped(self, room: Chatroom) -> int:
+        return self._counts(room)[1]
+
+    @staticmethod
+    def _counts(room: Chatroom) -> tuple[int, int]:
+        return room_members.counts(str(room._state.db), [(room.tenant, room.room)])[0]
+
+
+@admin.register(ChatroomUser)
+class ChatroomUserAdmin(OfASet):
+    list_display = ("room", "user", "kind", "tenant")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=room", "=user")
+    ordering = ("-id",)
+
+
+@admin.register(ChatroomEntry)
+class ChatroomEntryAdmin(OfASet):
+    list_display = ("room", "key", "owner", "tenant", "changed_at")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=room", "=key")
+    ordering = ("-id",)
+
+    @admin.display(description="changed", ordering="time")
+    def changed_at(self, entry: ChatroomEntry) -> str:
+        return moment(entry.time)
+
+
+@admin.register(ChatroomRule)
+class ChatroomRuleAdmin(ReadOnlyAdmin):
+    """The same for all SETs."""
+
+    list_display = ("kind", "name", "tenant")
+    list_filter = (TenantFilter, "kind")
+    search_fields = ("=name",)
+    ordering = ("-id",)
+
+
+class TenantIdFilter(TenantFilter):
+    column = "tenant_id"
+
+
+@admin.register(BlockEntry)
+class BlockEntryAdmin(OfASet):
+    list_display = ("owner", "blocked", "tenant_id", "created_at")
+    list_filter = (SetFilter, TenantIdFilter)
+    search_fields = ("=owner", "=blocked")
+    ordering = ("-id",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: BlockEntry | None = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+class OfAUser(OfASet):
+    """What a user has set or asked for."""
+
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=user",)
+    ordering = ("-id",)
+
+
+@admin.register(UserSetting)
+class UserSettingAdmin(OfAUser):
+    list_display = ("user", "key", "tenant", "version")
+
+
+@admin.register(ConversationState)
+class ConversationStateAdmin(OfAUser):
+    list_display = ("user", "kind", "target", "channel", "tenant", "version")
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(OfAUser):
+    list_display = ("user", "watched", "generation", "tenant", "since", "expiry")
+
+
+@admin.register(Watch)
+class WatchAdmin(OfAUser):
+    list_display = ("user", "watcher", "generation", "tenant", "until")
+
+
+@admin.register(OnlineStatus)
+class OnlineStatusAdmin(OfAUser):
+    list_display = ("user", "tenant", "changed")

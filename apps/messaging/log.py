@@ -4,6 +4,9 @@ All writers append under the lock on the head row, so `seq` order is commit orde
 `seq > cursor` never misses a row that commits late. Both rise with the head row in one transaction: a reader
 that sees head.seq sees every row up to it.
 
+The head also says which slots the SET takes messages of. It is asked under the same lock, so a slot that
+moves to another SET has its last message here before its first one there, whatever old snapshots say.
+
 One `Log` belongs to one thread. Times are epoch ms.
 """
 
@@ -11,33 +14,63 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
+import msgpack
 import psycopg
-from django.conf import settings
 
-from apps.messaging.models import CANARY, HIDDEN_FROM_SENDER, PRIVATE
-from apps.routing import metrics, placement
+from apps.messaging.models import CANARY, CHATROOM, DIRECTED, GROUP, GROUP_CHANGE, HELD, MOVED, PRIVATE
+from apps.routing import databases, metrics, placement
 from apps.routing.envelope import Row
-from apps.routing.topology import set_database
+from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.topology import slot
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SEEN_AHEAD = 60_000  # ms that the clock of another SET may be ahead of this one's
 RETRY_PAUSE = 0.1  # s between tries while the database is away
-_COLUMNS = "seq, uid, time, tenant, kind, sender, target, conversation, flags, method, up"
-_COPY = f"COPY messaging_message ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_TYPES = ("int8", "varchar", "int8", "int8", "int2", "varchar", "varchar", "int8", "int2", "varchar", "bytea")
+NO_SLOT = -1  # of nobody: a canary's
+_OF_MANY = frozenset((GROUP, GROUP_CHANGE))
+# What a Row is made of, in the order of `row`.
+ROW_COLUMNS = "seq, uid, time, sent, tenant, kind, sender, target, flags, inbox, sendbox, method, up"
+COLUMNS = (
+    "seq, uid, time, sent, tenant, kind, sender, target, conversation, flags, inbox, sendbox, export, reach,"
+    " target_slot, sender_slot, method, up"
+)
+_COPY = f"COPY messaging_message ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+TYPES = (
+    "int8", "varchar", "int8", "int8", "int8", "int2", "varchar", "varchar", "int8", "int2", "bool", "bool",
+    "bool", "bytea", "int2", "int2", "varchar", "bytea",
+)  # fmt: skip
 _ADVANCE = """
     UPDATE messaging_head SET seq = seq + %s, time = GREATEST(time + 1, %s) + %s
-    WHERE id = 1 RETURNING seq, time"""
+    WHERE id = 1 RETURNING seq, time, slots"""
 
 
 class Unavailable(Exception):
     """The SET's database did not answer in time. Whether the batch was stored is not known: try it again."""
+
+
+class Elsewhere(Exception):
+    """Slots of these entries, by index, belong to another SET."""
+
+    def __init__(self, indexes: frozenset[int]) -> None:
+        super().__init__(f"{len(indexes)} messages belong to another SET")
+        self.indexes = indexes
+
+
+class Place(NamedTuple):
+    """Where an entry is going to be, in a SET that takes the messages of these slots."""
+
+    seq: int
+    time: int  # ms
+    slots: bytes
+
+
+Effect = Callable[[psycopg.Connection[Any], Place], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +86,21 @@ class Entry:
     method: str
     up: bytes
     seen: int = 0
+    hidden: bool = False  # the sender's devices are not shown it
+    copy: bool = False  # of a message that is in the log of another SET …
+    sent: int = 0  # … where this is its time, in ms
+    reach: bytes | None = None  # the slots of those whom a change of a group concerns
+    effect: Effect | None = None  # what changes with it, in its transaction
 
     @property
     def inboxes(self) -> tuple[tuple[int, str], ...]:
         """Whose messages this one must be later than: times increase strictly within one inbox."""
         return ((self.tenant, self.sender), (self.tenant, self.target))
+
+
+def now() -> int:
+    """ms"""
+    return time.time_ns() // 1_000_000
 
 
 def conversation(tenant: int, kind: int, one: str, other: str) -> int:
@@ -66,43 +109,74 @@ def conversation(tenant: int, kind: int, one: str, other: str) -> int:
     return placement.digest(str(tenant), str(kind), *parts) - (1 << 63)
 
 
-def row(seq: int, at: int, entry: Entry) -> Row:
-    """A stored message as gateways show it."""
-    return Row(
-        seq,
-        entry.uid,
-        at,
-        entry.tenant,
-        entry.kind,
-        entry.sender,
-        entry.target,
-        (entry.target,) if entry.kind == PRIVATE and entry.target != entry.sender else (),
-        entry.kind != CANARY and not entry.flags & HIDDEN_FROM_SENDER,
-        entry.method,
-        entry.up,
-    )
+def mask(slots: bytes) -> int:
+    """A head's or a group's bits as one number: bit n is slot n."""
+    return int.from_bytes(slots, "little")
+
+
+def owns(slots: bytes, number: int) -> bool:
+    """Whether the head's bits say that the SET takes this slot's messages."""
+    return number == NO_SLOT or bool(slots[number >> 3] & 1 << (number & 7))
+
+
+def row(
+    seq: int,
+    uid: str,
+    at: int,
+    sent: int,
+    tenant: int,
+    kind: int,
+    sender: str,
+    target: str,
+    flags: int,
+    inbox: bool,
+    sendbox: bool,
+    method: str,
+    up: bytes,
+) -> Row:
+    """A stored message (ROW_COLUMNS) as gateways show it."""
+    shown = not flags & MOVED
+    to: tuple[str, ...] = ()
+    if kind == PRIVATE and inbox and shown and target != sender:
+        to = (target,)
+    elif kind == GROUP_CHANGE:
+        to = tuple(msgpack.unpackb(up))
+    elif kind == GROUP and flags & DIRECTED:
+        to = tuple(UpStreamMessage.FromString(up).toUserIds)
+    elif kind == CHATROOM and inbox and shown and not flags & HELD:
+        to = (target,)
+    return Row(seq, uid, at, sent, tenant, kind, sender, target, to, sendbox and shown, method, up)
 
 
 def offsets(entries: Sequence[Entry]) -> list[int]:
-    """ms after the batch's first time, so that no two messages of one inbox share a time."""
+    """ms after the batch's first time, so that no two messages of one inbox share a time.
+
+    A group's message may be in anybody's: it has a time of its own, and all that follow have later ones.
+    """
     latest: dict[tuple[int, str], int] = {}
+    floor = top = -1
     found = []
     for entry in entries:
-        offset = max(latest.get(inbox, -1) for inbox in entry.inboxes) + 1
-        for inbox in entry.inboxes:
-            latest[inbox] = offset
+        if entry.kind in (GROUP, GROUP_CHANGE):
+            floor = offset = top + 1
+        else:
+            offset = max(floor, *(latest.get(inbox, -1) for inbox in entry.inboxes)) + 1
+            for inbox in entry.inboxes:
+                latest[inbox] = offset
+        top = max(top, offset)
         found.append(offset)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What a batch became: the log's range (before, upto] that it took, and each entry's (seq, time)."""
+    """What a batch became: the log's range (before, upto] that it took, and its rows for the gateways."""
 
     before: int
     upto: int
-    places: list[tuple[int, int]]
-    repeated: frozenset[int]  # indexes of entries that an earlier try had stored
+    rows: list[Row]
+    repeated: dict[str, tuple[int, int]]  # uid -> (seq, time) of those that an earlier try had stored
+    exported: int = 0  # the mask of the slots whose SETs are to read these rows
 
 
 class Log:
@@ -132,17 +206,13 @@ class Log:
 
     def _connect(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            database = settings.DATABASES[set_database(self.server_set)]
             self._connection = psycopg.connect(
-                dbname=database["NAME"],
-                user=database["USER"],
-                password=database["PASSWORD"],
-                host=database["HOST"],
-                port=database["PORT"],
+                databases.url(self.server_set),
                 connect_timeout=2,
                 autocommit=True,
                 prepare_threshold=0,
-                options="-c statement_timeout=10000",
+                # A worker that is stopped within a transaction would keep the head's lock from all others.
+                options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000",
                 # A peer that vanished without a word is noticed within 5 s.
                 keepalives_idle=2,
                 keepalives_interval=1,
@@ -157,9 +227,10 @@ class Log:
             self._connection = None
 
     def append(self, entries: Sequence[Entry], *, within: float) -> Appended:
-        """Store the entries in this order and return their places once they are committed.
+        """Store the entries in this order, all or none; they are committed when this returns.
 
-        Appending an entry twice stores it once and gives its first place.
+        Appending an entry twice stores it once and gives its first place. Raises Elsewhere, and stores
+        nothing, when the target's slot of any is not this SET's.
         """
         began = time.monotonic()
         try:
@@ -174,13 +245,13 @@ class Log:
 
     def _append(self, entries: Sequence[Entry], within: float) -> Appended:
         try:
-            return self.run(lambda connection: _append(connection, entries, look=False), within=within)
+            return self.run(lambda connection: append(connection, entries, look=False), within=within)
         except psycopg.errors.UniqueViolation:
-            return self.run(lambda connection: _append(connection, entries, look=True), within=within)
+            return self.run(lambda connection: append(connection, entries, look=True), within=within)
 
     def places(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """(seq, time) of those of the uids that are stored."""
-        return self.run(lambda connection: _places(connection, uids), within=2.0)
+        return self.run(lambda connection: _places(connection, uids, copy=False), within=2.0)
 
     def read(
         self, sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any], *, within: float = 2.0
@@ -189,52 +260,126 @@ class Log:
         return self.run(lambda connection: connection.execute(sql, parameters).fetchall(), within=within)
 
 
-def _places(connection: psycopg.Connection[Any], uids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    sql = "SELECT uid, seq, time FROM messaging_message WHERE uid = ANY(%s)"
+def _places(
+    connection: psycopg.Connection[Any], uids: Sequence[str], *, copy: bool
+) -> dict[str, tuple[int, int]]:
+    which = "NOT inbox" if copy else "inbox"
+    sql = f"SELECT uid, seq, time FROM messaging_message WHERE uid = ANY(%s) AND {which}"
     return {uid: (seq, at) for uid, seq, at in connection.execute(sql, (list(uids),))}
 
 
-def _append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, look: bool) -> Appended:
+def lock_head(connection: psycopg.Connection[Any]) -> bytes:
+    """Have the head's lock until the transaction ends; the slots that the SET takes messages of."""
+    found = connection.execute("SELECT slots FROM messaging_head WHERE id = 1 FOR UPDATE").fetchone()
+    if found is None:
+        raise RuntimeError("the SET's head row is missing: run `manage.py migrate` on its database")
+    slots: bytes = found[0]
+    return slots
+
+
+def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, look: bool) -> Appended:
+    """Store the entries within a transaction; `look`: some of them may be stored already.
+
+    All of them are copies, or none is.
+    """
     known: dict[str, tuple[int, int]] = {}
     if look:
         # The head's lock comes first: no other writer can store one of these between the look and the copy.
-        connection.execute("SELECT 1 FROM messaging_head WHERE id = 1 FOR UPDATE")
-        known = _places(connection, [entry.uid for entry in entries])
+        lock_head(connection)
+        known = _places(connection, [entry.uid for entry in entries], copy=entries[0].copy)
     new = [entry for entry in entries if entry.uid not in known]
     after = offsets(new)
-    now = time.time_ns() // 1_000_000
-    # What a sender has seen came from some SET's log; a clock far ahead must not drag this one along.
-    seen = min(max((entry.seen for entry in new), default=0), now + SEEN_AHEAD)
-    floor = max(now, seen + 1)
-    head = connection.execute(_ADVANCE, (len(new), floor, max(after, default=0))).fetchone()
-    if head is None:
+    advanced = connection.execute(_ADVANCE, (len(new), _floor(new, after), max(after, default=0))).fetchone()
+    if advanced is None:
         raise RuntimeError("the SET's head row is missing: run `manage.py migrate` on its database")
-    upto, first = head[0], head[1] - max(after, default=0)
-    places = dict(known)
-    with connection.cursor().copy(_COPY) as copy:
-        copy.set_types(_TYPES)
-        for seq, (entry, offset) in enumerate(zip(new, after, strict=True), upto - len(new) + 1):
-            places[entry.uid] = (seq, first + offset)
-            copy.write_row(_columns(entry, seq, first + offset))
-    repeated = frozenset(i for i, entry in enumerate(entries) if entry.uid in known)
-    return Appended(upto - len(new), upto, [places[entry.uid] for entry in entries], repeated)
-
-
-def _columns(entry: Entry, seq: int, at: int) -> tuple[Any, ...]:
-    where = conversation(entry.tenant, entry.kind, entry.sender, entry.target)
-    return (
-        seq,
-        entry.uid,
-        at,
-        entry.tenant,
-        entry.kind,
-        entry.sender,
-        entry.target,
-        where,
-        entry.flags,
-        entry.method,
-        entry.up,
+    upto, last, slots = advanced
+    first = last - max(after, default=0)
+    homes = [_homes(entry) for entry in new]
+    elsewhere = frozenset(
+        entry.uid for entry, its in zip(new, homes, strict=True) if not _belongs(entry, its, slots)
     )
+    if elsewhere:
+        raise Elsewhere(frozenset(i for i, entry in enumerate(entries) if entry.uid in elsewhere))
+    places = [Place(seq, first + offset, slots) for seq, offset in enumerate(after, upto - len(new) + 1)]
+    reach = _take_effect(connection, new, places)
+    rows: list[Row] = []
+    exported = 0
+    with connection.cursor().copy(_COPY) as copy:
+        copy.set_types(TYPES)
+        for e, (seq, at, _), (of_target, of_sender) in zip(new, places, homes, strict=True):
+            inbox, shown = not e.copy, not e.hidden and e.kind > CANARY
+            sendbox = shown and owns(slots, of_sender)
+            its_reach = None
+            if e.kind in _OF_MANY:
+                its_reach = None if e.copy else e.reach or reach.get((e.tenant, e.target))
+                far = mask(its_reach) & ~mask(slots) if its_reach else 0
+                of_target = NO_SLOT  # its messages are its members', wherever its slot goes
+            else:
+                far = 1 << of_sender if shown and not sendbox else 0
+            exported |= far
+            where = conversation(e.tenant, e.kind, e.sender, e.target)
+            head = (seq, e.uid, at, e.sent or at, e.tenant, e.kind, e.sender, e.target)
+            sides = (inbox, sendbox, far > 0, its_reach, of_target, of_sender)
+            copy.write_row((*head, where, e.flags, *sides, e.method, e.up))
+            rows.append(row(*head, e.flags, inbox, sendbox, e.method, e.up))
+    return Appended(upto - len(new), upto, rows, known, exported)
+
+
+def _floor(entries: Sequence[Entry], after: Sequence[int]) -> int:
+    """ms that the time of the first entry must not be before."""
+    if entries and entries[0].copy:
+        # In a SET where nothing was stored since, they keep their times.
+        return max(entry.sent - offset for entry, offset in zip(entries, after, strict=True))
+    # What a sender has seen came from some SET's log; a clock far ahead must not drag this one along.
+    seen = max((entry.seen for entry in entries), default=0)
+    return max(now(), min(seen, now() + SEEN_AHEAD) + 1)
+
+
+def _homes(entry: Entry) -> tuple[int, int]:
+    """The slots of target and sender."""
+    if entry.kind == CANARY:
+        return NO_SLOT, NO_SLOT
+    app = str(entry.tenant)
+    return slot(app, entry.target), slot(app, entry.sender)
+
+
+def _belongs(entry: Entry, homes: tuple[int, int], slots: bytes) -> bool:
+    """Whether the SET of these slots is to take it. A group's copy is for whoever of its members is here."""
+    of_target, of_sender = homes
+    if entry.copy:
+        return entry.kind in _OF_MANY or owns(slots, of_sender)
+    return owns(slots, of_target)
+
+
+def _take_effect(
+    connection: psycopg.Connection[Any], entries: Sequence[Entry], places: Sequence[Place]
+) -> dict[tuple[int, str], bytes]:
+    """Have the entries' effects; the slots that each group reaches, before them or after."""
+    groups = {(e.tenant, e.target) for e in entries if e.kind == GROUP and not e.copy}
+    reach = _reach(connection, groups)
+    changed = False
+    for entry, place in zip(entries, places, strict=True):
+        if entry.effect is not None:
+            entry.effect(connection, place)
+            changed = True
+    if changed and groups:
+        for key, slots in _reach(connection, groups).items():
+            before = reach.get(key, b"")
+            reach[key] = (mask(before) | mask(slots)).to_bytes(len(slots), "little")
+    return reach
+
+
+def _reach(
+    connection: psycopg.Connection[Any], groups: Collection[tuple[int, str]]
+) -> dict[tuple[int, str], bytes]:
+    if not groups:
+        return {}
+    tenants, names = zip(*groups, strict=True)
+    sql = """SELECT g.tenant, g."group", g.reach FROM messaging_group g
+             JOIN unnest(%s::int8[], %s::varchar[]) AS w(tenant, name)
+             ON g.tenant = w.tenant AND g."group" = w.name"""
+    found = connection.execute(sql, (list(tenants), list(names)))
+    return {(tenant, name): slots for tenant, name, slots in found}
 
 
 _LOGS: dict[str, Log] = {}

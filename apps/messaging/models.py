@@ -3,12 +3,18 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.routing.placement import SLOTS
+
 # Bits of Message.flags.
 PERSISTED = 1  # kept in history (bit 0x01 of the upstream sessionId)
 COUNTED = 2  # counted as unread (bit 0x02)
-HIDDEN_FROM_SENDER = 4  # sent by the server in the sender's name, not shown on the sender's devices
+DIRECTED = 8  # for some members of its group only: toUserIds
+MOVED = 4  # it came with its slot from another SET, where devices were shown it
+HELD = 16  # its chatroom's messages are shown to nobody for the time being
 
-CANARY, PRIVATE = 0, 1  # Message.kind: the protocol's conversation types (PROTOCOL 6.1), 0 is our own canary
+# Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
+CANARY, PRIVATE, GROUP, CHATROOM = 0, 1, 3, 4
+GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
 
 
 class Head(models.Model):
@@ -19,6 +25,11 @@ class Head(models.Model):
     epoch = models.BigIntegerField(default=1)
     seq = models.BigIntegerField(default=0)
     time = models.BigIntegerField(default=0, help_text="ms; no stored message has a greater one.")
+    slots = models.BinaryField(
+        max_length=SLOTS // 8,
+        default=bytes(SLOTS // 8),
+        help_text="A bit for each slot: set where the SET takes the slot's messages.",
+    )
 
     class Meta:
         verbose_name = "head of the log"
@@ -36,31 +47,54 @@ class Message(models.Model):
     seq = models.BigIntegerField(primary_key=True)
     uid = models.CharField(max_length=64, db_collation="C")
     time = models.BigIntegerField(help_text="ms; strictly increasing within one inbox.")
+    sent = models.BigIntegerField(
+        help_text="ms; the time in the log that took it first: what users are shown."
+    )
     tenant = models.BigIntegerField()
     kind = models.SmallIntegerField()
     sender = models.CharField(max_length=64, db_collation="C")
     target = models.CharField(max_length=64, db_collation="C")
     conversation = models.BigIntegerField(help_text="A hash of the conversation, the same for both sides.")
     flags = models.SmallIntegerField()
+    inbox = models.BooleanField(help_text="The target's messages are kept here, and this is one.")
+    sendbox = models.BooleanField(help_text="The sender's messages are kept here, and this is one.")
+    export = models.BooleanField(help_text="Other SETs read it here.")
+    reach = models.BinaryField(
+        null=True, max_length=SLOTS // 8, help_text="Of a group: a bit for each slot that a member is of."
+    )
+    target_slot = models.SmallIntegerField()
+    sender_slot = models.SmallIntegerField()
     method = models.CharField(max_length=32)
     up = models.BinaryField(help_text="The UpStreamMessage as it was sent.")
 
     class Meta:
-        # A constraint, not unique=True: that would add a second index for LIKE, paid by every append.
-        constraints = (models.UniqueConstraint(fields=("uid",), name="message_uid_once"),)
+        # A message is here twice where its slots have met: as the receiver's, and as the copy of the sender.
+        # Constraints, not unique=True: that would add a second index for LIKE, paid by every append.
+        constraints = (
+            models.UniqueConstraint(fields=("uid",), name="message_once", condition=models.Q(inbox=True)),
+            models.UniqueConstraint(
+                fields=("uid",), name="message_copy_once", condition=models.Q(inbox=False)
+            ),
+        )
         indexes = (
             models.Index(
-                fields=("tenant", "target", "time"), name="message_inbox", condition=models.Q(kind=PRIVATE)
+                fields=("tenant", "target", "time"),
+                name="message_inbox",
+                condition=models.Q(kind=PRIVATE, inbox=True),
             ),
             models.Index(
-                fields=("tenant", "sender", "time"),
+                fields=("tenant", "sender", "sent"),
                 name="message_sendbox",
-                condition=models.Q(kind__gt=CANARY),
+                condition=models.Q(kind__gt=CANARY, sendbox=True),
             ),
+            models.Index(fields=("seq",), name="message_export", condition=models.Q(export=True)),
             models.Index(
-                fields=("tenant", "conversation", "time"),
+                fields=("tenant", "conversation", "sent"),
                 name="message_history",
                 condition=models.Q(kind__gt=CANARY),
+            ),
+            models.Index(
+                fields=("tenant", "target", "time"), name="message_group", condition=models.Q(kind=GROUP)
             ),
             models.Index(fields=("time",), name="message_canary", condition=models.Q(kind=CANARY)),
         )
@@ -75,6 +109,7 @@ class DeviceCursor(models.Model):
     in_set = True
     tenant = models.BigIntegerField()
     user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(default=-1, db_default=-1, help_text="The user's; cursors move with it.")
     device = models.CharField(max_length=64, help_text="The platform class: one connection each.")
     time = models.BigIntegerField(help_text="ms of the newest message acknowledged without a gap.")
     moved_at = models.DateTimeField(auto_now=True, db_default=Now())
@@ -86,3 +121,321 @@ class DeviceCursor(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}/{self.device}"
+
+
+class ExchangeCursor(models.Model):
+    """How far this SET has read another one's log. Moves in the transaction that appends what was read."""
+
+    in_set = True
+    origin = models.CharField(max_length=32, primary_key=True)
+    seq = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.origin} up to {self.seq}"
+
+
+class ExchangeGap(models.Model):
+    """A range of an origin's log in which nobody has looked for messages of a slot that came here.
+
+    The SET before had not come to it when it gave the slot up, this one had passed it when it took the slot.
+    """
+
+    in_set = True
+    origin = models.CharField(max_length=32)
+    slot = models.SmallIntegerField()
+    after = models.BigIntegerField()
+    upto = models.BigIntegerField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("origin", "slot", "after", "upto"), name="exchange_gap_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"slot {self.slot} of {self.origin}: {self.after} to {self.upto}"
+
+
+class Chatroom(models.Model):
+    """A room that exists. Who is in it is in Redis (apps.routing.room_members), what was said in the log."""
+
+    class Destroyed(models.IntegerChoices):
+        """What `destroy_after` counts from."""
+
+        IDLE = 0, "when idle"
+        AGED = 1, "at an age"
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    room = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField()
+    name = models.CharField(max_length=256, blank=True, db_default="")
+    created = models.BigIntegerField(
+        help_text="ms, of the log's own clock: messages up to it were an earlier room's of that id."
+    )
+    destroyed = models.SmallIntegerField(
+        choices=Destroyed.choices, default=Destroyed.IDLE, db_default=Destroyed.IDLE
+    )
+    destroy_after = models.IntegerField(default=60, db_default=60, help_text="Minutes.")
+    kept = models.BooleanField(default=False, db_default=False, help_text="It is not destroyed by itself.")
+    muted = models.BooleanField(default=False, db_default=False, help_text="Only those exempt may send.")
+    held = models.BooleanField(
+        default=False, db_default=False, help_text="Messages are stored and shown to nobody."
+    )
+    entries_time = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms of the newest change of its entries; each has a later one."
+    )
+    entries_floor = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms; entries that were removed up to then are forgotten."
+    )
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "room"), name="chatroom_once"),)
+
+    def __str__(self) -> str:
+        return self.room
+
+
+class ChatroomUser(models.Model):
+    """What holds for a user in a room, whether he is in it or not."""
+
+    class Kind(models.IntegerChoices):
+        MUTED = 1, "may not send"
+        BLOCKED = 2, "may not enter"
+        EXEMPT = 3, "may send while the room is muted"
+        KEPT = 4, "stays in it when his connection goes; his messages are not dropped under load"
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    room = models.CharField(max_length=64, db_collation="C")
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The room's.")
+    kind = models.SmallIntegerField(choices=Kind.choices)
+    until = models.BigIntegerField(help_text="ms.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "room", "user", "kind"), name="chatroom_user_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.room}"
+
+
+class ChatroomEntry(models.Model):
+    """One value of a room's key-value store; a removed one stays a while for those who ask what changed."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    room = models.CharField(max_length=64, db_collation="C")
+    key = models.CharField(max_length=128, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The room's.")
+    value = models.CharField(max_length=4096, db_collation="C")
+    owner = models.CharField(max_length=64, db_collation="C", help_text="Who has set it last.")
+    status = models.SmallIntegerField(help_text="Bits: 1 goes with its owner, 2 may be replaced, 4 removed.")
+    time = models.BigIntegerField(help_text="ms of the change.")
+
+    class Meta:
+        verbose_name_plural = "chatroom entries"
+        constraints = (models.UniqueConstraint(fields=("tenant", "room", "key"), name="chatroom_entry_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.room}"
+
+
+class ChatroomRule(models.Model):
+    """What holds in all chatrooms of a tenant. Every worker has them in memory (apps.messaging.chatrooms)."""
+
+    class Kind(models.IntegerChoices):
+        LOW = 1, "class whose messages are dropped first under load"
+        KEPT = 2, "class whose messages are not dropped"
+        MUTED = 3, "user who may not send"
+        NO_ENTRIES = 4, "key-value store switched off"
+
+    tenant = models.BigIntegerField()
+    kind = models.SmallIntegerField(choices=Kind.choices)
+    name = models.CharField(max_length=64, blank=True, default="", db_collation="C")
+    until = models.BigIntegerField(default=1 << 53, help_text="ms.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "kind", "name"), name="chatroom_rule_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.name}"
+
+
+class Group(models.Model):
+    """A group, in its home SET, where all of its messages are appended."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    group = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The group's.")
+    name = models.CharField(max_length=256, blank=True, default="")
+    created = models.BigIntegerField(help_text="ms")
+    muted = models.BooleanField(default=False, help_text="Only members on the white list may send.")
+    reach = models.BinaryField(max_length=SLOTS // 8, help_text="A bit for each slot that a member is of.")
+    size = models.IntegerField(default=0, help_text="Members.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "group"), name="group_once"),)
+
+    def __str__(self) -> str:
+        return self.group
+
+
+class GroupMember(models.Model):
+    """Who is in a group, in the group's home SET: who may send to it."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    group = models.CharField(max_length=64, db_collation="C")
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The group's.")
+    user_slot = models.SmallIntegerField()
+    joined = models.BigIntegerField(help_text="ms")
+    muted_until = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms; may not send until then. 0: may."
+    )
+    allowed = models.BooleanField(
+        default=False, db_default=False, help_text="May send while the group is muted."
+    )
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "group", "user"), name="group_member_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.group}"
+
+
+class Membership(models.Model):
+    """When a user was in a group, in the user's home SET and by its log's times: what he may read."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    group = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    joined = models.BigIntegerField(help_text="ms")
+    until = models.BigIntegerField(null=True, help_text="ms at which he left; null: he is in it.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "group", "joined"), name="membership_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.group}"
+
+
+class UserSetting(models.Model):
+    """What a user has set for himself, under a name; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    key = models.CharField(max_length=32)
+    value = models.BinaryField()
+    version = models.BigIntegerField(help_text="ms; rises with each change of any of the user's settings.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "user", "key"), name="user_setting_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.user}"
+
+
+class ConversationState(models.Model):
+    """How a user has set one of his conversations: do not disturb, on top, tags; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    kind = models.SmallIntegerField()
+    target = models.CharField(
+        max_length=64,
+        db_collation="C",
+        blank=True,
+        help_text="Empty: it is for all conversations of the kind.",
+    )
+    channel = models.CharField(max_length=64, db_collation="C", blank=True)
+    state = models.BinaryField(help_text="The items of a SessionState.")
+    version = models.BigIntegerField(
+        help_text="ms; rises with each change of any of the user's conversations."
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "user", "kind", "target", "channel"), name="conversation_state_once"
+            ),
+        )
+        indexes = (models.Index(fields=("tenant", "user", "version"), name="conversation_state_newer"),)
+
+    def __str__(self) -> str:
+        return f"{self.target} of {self.user}"
+
+
+class Subscription(models.Model):
+    """Whom a user watches; in the home SET of the one who watches. Watch is the other side of it."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    watched = models.CharField(max_length=64, db_collation="C")
+    generation = models.SmallIntegerField(help_text="Of the SDKs that made it and are told: 2 or 5.")
+    since = models.BigIntegerField(help_text="ms; rises with each change of any of the user's subscriptions.")
+    expiry = models.IntegerField(help_text="Seconds; 0: it was ended.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "user", "watched", "generation"), name="subscription_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} watches {self.watched}"
+
+
+class Watch(models.Model):
+    """Who watches a user; in the home SET of the one who is watched."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    watcher = models.CharField(max_length=64, db_collation="C")
+    generation = models.SmallIntegerField(help_text="Of the SDKs that made it and are told: 2 or 5.")
+    until = models.BigIntegerField(help_text="ms.")
+
+    class Meta:
+        verbose_name_plural = "watches"
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "watcher", "generation"), name="watch_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} is watched by {self.watcher}"
+
+
+class OnlineStatus(models.Model):
+    """What a user's watchers were last told of him; in his home SET, while somebody watches him."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    platforms = models.BinaryField(
+        help_text="msgpack of platform: [status, 0 when offline; ms of the change]."
+    )
+    changed = models.BigIntegerField(help_text="ms of the last change.")
+
+    class Meta:
+        verbose_name_plural = "online statuses"
+        constraints = (models.UniqueConstraint(fields=("tenant", "user"), name="online_status_once"),)
+
+    def __str__(self) -> str:
+        return self.user

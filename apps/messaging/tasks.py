@@ -6,26 +6,45 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from celery import shared_task
+from celery import shared_task, signals
 from google.protobuf.message import DecodeError
 
-from apps.messaging import compensation, log
-from apps.messaging.log import Entry, Unavailable
+from apps.messaging import chatroom_life, compensation, exchange, log, online_status, slot_moves
+from apps.messaging.chatroom_rules import rules
+from apps.messaging.log import Appended, Elsewhere, Entry, Unavailable
 from apps.messaging.methods import (
     Admit,
     AnswerQuery,
     Refused,
     Status,
     Verdict,
+    blacklist,
     canary,
+    chatroom,
+    chatroom_operations,
+    conversation_states,
     gateways,
+    group,
+    online,
     private,
     pull,
     settings,
 )
+from apps.messaging.models import CHATROOM, PRIVATE
 from apps.routing import hints, metrics
-from apps.routing.envelope import Answer, Batch, Hint, Request, Row, feed_group, hint_message
+from apps.routing.envelope import (
+    ELSEWHERE,
+    REPEATED,
+    Answer,
+    Batch,
+    Hint,
+    Request,
+    Row,
+    feed_group,
+    hint_message,
+)
 from apps.routing.protocol.packets import AckStatus, ProtocolError
 from apps.routing.topology import ANSWER, DELIVER
 
@@ -39,13 +58,31 @@ MESSAGE_METHODS: dict[str, Admit] = {
     "ppMsgP": private.admit,
     "ppMsgN": private.admit,
     "ppMsgS": private.admit,
+    "pgMsgP": group.admit,
+    "pgMsgS": group.admit,
+    "grpChange": group.change,
+    **dict.fromkeys(("chatMsg", "chatMsgS"), chatroom.admit),
     "canary": canary.admit,
 }
 QUERY_METHODS: Mapping[str, AnswerQuery] = {
     "pullMsg": pull.pull,
-    "qryPMsg": pull.history,
+    **dict.fromkeys(pull.HISTORY, pull.history),
+    **dict.fromkeys(("joinChrm", "joinChrmR"), chatroom.join),
+    "exitChrm": chatroom.leave,
+    "queryChrmI": chatroom.info,
+    "chrmPull": chatroom.pull,
+    "qryCHMsg": chatroom.history,
+    **dict.fromkeys(("setKV", "delKV"), chatroom.set_entry),
+    **dict.fromkeys(("setKVS", "delKVS"), chatroom.set_some_entries),
+    "pullKV": chatroom.pull_entries,
+    "manageChrm": chatroom_operations.manage,
     "readFeed": gateways.read_feed,
     "ackCursor": gateways.move_cursors,
+    "presence": online.presence_changed,
+    **settings.METHODS,
+    **conversation_states.METHODS,
+    **blacklist.METHODS,
+    **online.METHODS,
     **dict.fromkeys(settings.EMPTY, settings.answer),
 }
 
@@ -56,12 +93,13 @@ def deliver(data: bytes) -> None:
     batch = Batch.unpack(data)
     if _expired(batch, "message"):
         return
+    exported = 0
     try:
         known = log.of(batch.server_set).places([r.uid for r in batch.requests]) if batch.attempt else {}
         new = [(i, r) for i, r in enumerate(batch.requests) if r.uid not in known]
         # A message that an earlier try stored is not judged again: its sender may have been blocked since.
         answers = [_stored(i, *known[r.uid]) for i, r in enumerate(batch.requests) if r.uid in known]
-        hint = _store(batch, new, answers)
+        hint, exported = _store(batch, new, answers)
     except Unavailable as error:
         logger.error("batch %s/%d refused: %s", batch.gateway, batch.number, error)
         hint = _answering(batch, [Answer(i, AckStatus.BUSY) for i in range(len(batch.requests))])
@@ -70,6 +108,7 @@ def deliver(data: bytes) -> None:
         logger.exception("batch %s/%d failed", batch.gateway, batch.number)
         hint = _answering(batch, [Answer(i, AckStatus.FAILED) for i in range(len(batch.requests))])
     hints.tell(feed_group(batch.server_set), hint_message(hint))
+    exchange.wake(batch.server_set, hint.upto, exported)
 
 
 def _expired(batch: Batch, kind: str) -> bool:
@@ -89,8 +128,11 @@ def _stored(place: int, seq: int, at: int) -> Answer:
     return Answer(place, 0, at, b"", seq)
 
 
-def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]) -> Hint:
-    """Append what may be sent; the hint has the stored rows, and answers for all that is not among them."""
+def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]) -> tuple[Hint, int]:
+    """Append what may be sent. The hint has the stored rows, and answers for all that is not among them.
+
+    Also the mask of the slots whose SETs are to read them.
+    """
     now = time.time_ns() // 1_000_000
     entries: list[tuple[int, Entry]] = []
     rows: list[Row] = []
@@ -102,18 +144,26 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
             rows.append(_status_row(request, verdict, now))
         else:
             entries.append((index, verdict))
-    if not entries:
-        return Hint(batch.server_set, 0, 0, rows, batch.gateway, batch.number, answers)
-    appended = log.of(batch.server_set).append([entry for _, entry in entries], within=APPEND_WITHIN)
-    for place, (index, entry) in enumerate(entries):
-        seq, at = appended.places[place]
-        if place in appended.repeated:
-            answers.append(_stored(index, seq, at))
-        else:
-            rows.append(log.row(seq, at, entry))
-    for tenant, number in Counter(row.tenant for row in rows if row.seq).items():
+    appended = _append(batch.server_set, entries, answers)
+    if appended is None:
+        return Hint(batch.server_set, 0, 0, rows, batch.gateway, batch.number, answers), 0
+    answers += [_stored(i, *appended.repeated[e.uid]) for i, e in entries if e.uid in appended.repeated]
+    rows += appended.rows
+    for tenant, number in Counter(row.tenant for row in appended.rows).items():
         metrics.stored(tenant, number)
-    return Hint(batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers)
+    hint = Hint(batch.server_set, appended.before, appended.upto, rows, batch.gateway, batch.number, answers)
+    return hint, appended.exported
+
+
+def _append(server_set: str, entries: list[tuple[int, Entry]], answers: list[Answer]) -> Appended | None:
+    """Append those whose slots are here, and answer the others; None when there are none."""
+    while entries:
+        try:
+            return log.of(server_set).append([entry for _, entry in entries], within=APPEND_WITHIN)
+        except Elsewhere as moved:
+            answers += [Answer(entries[place][0], ELSEWHERE) for place in moved.indexes]
+            entries[:] = [entry for place, entry in enumerate(entries) if place not in moved.indexes]
+    return None
 
 
 def _verdicts(server_set: str, new: Sequence[tuple[int, Request]]) -> list[Verdict]:
@@ -133,9 +183,8 @@ def _no_such_method(server_set: str, requests: Sequence[Request]) -> list[Verdic
 
 def _status_row(request: Request, verdict: Status, at: int) -> Row:
     r = request
-    return Row(
-        0, r.uid, at, r.tenant, verdict.kind, r.user, r.target, (r.target,), False, r.method, r.payload
-    )
+    to = (r.target,) if verdict.kind in (PRIVATE, CHATROOM) else ()
+    return Row(0, r.uid, at, at, r.tenant, verdict.kind, r.user, r.target, to, False, r.method, r.payload)
 
 
 @shared_task(name=ANSWER)
@@ -147,6 +196,8 @@ def answer(data: bytes) -> None:
     answers: list[Answer] = []
     size = 0
     for place, request in enumerate(batch.requests):
+        if batch.attempt:
+            request = request._replace(options=request.options | REPEATED)
         answers.append(_answer(batch.server_set, request)._replace(place=place))
         size += len(answers[-1].payload)
         if size > HINT_BYTES:
@@ -179,8 +230,51 @@ def compensate(server_set: str) -> None:
     compensation.run(server_set)
 
 
+@shared_task(name=exchange.EXCHANGE)
+def take_over(server_set: str, origin: str = "", upto: int = 0) -> None:
+    """Read what other SETs' logs have for this one: after a commit from one of them, timed from all."""
+    try:
+        if not origin:
+            exchange.run(server_set)
+        else:
+            exchange.catch_up(server_set, origin, upto)
+    except Unavailable as error:
+        logger.warning("%s does not read the others: %s", server_set, error)
+
+
+@shared_task(name="messaging.move_slots")
+def move_slots(server_set: str) -> None:
+    """Timed: go on with the moves of slots to this SET."""
+    slot_moves.run(server_set)
+
+
 @shared_task(name="messaging.sweep")
 def sweep(server_set: str) -> None:
     """Timed: remove old canaries and the cursors of devices that are gone."""
     canary.sweep(server_set)
     gateways.forget_devices(server_set)
+    online_status.forget(server_set)
+
+
+@shared_task(name="messaging.reconcile_online")
+def reconcile_online(server_set: str) -> None:
+    """Timed: tell watchers of changes that no gateway has told."""
+    online_status.reconcile(server_set)
+
+
+@shared_task(name="messaging.sweep_chatroom_members")
+def sweep_chatroom_members(server_set: str) -> None:
+    """Timed: take out of chatrooms whose connection went a while ago."""
+    chatroom_life.sweep_members(server_set)
+
+
+@shared_task(name="messaging.sweep_chatrooms")
+def sweep_chatrooms(server_set: str) -> None:
+    """Timed: destroy the chatrooms whose time is over."""
+    chatroom_life.sweep_rooms(server_set)
+
+
+@signals.worker_init.connect(weak=False)
+def know_rules(**_: Any) -> None:
+    """A worker begins: it is to know at once what holds in chatrooms."""
+    rules.start()

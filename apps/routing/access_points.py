@@ -38,9 +38,14 @@ class Table:
     points: tuple[Point, ...]
     networks: Networks
     networks_version: tuple[object, ...]  # changes with every change of the networks
+    clusters: tuple[str, ...] = ()  # the first one comes first
 
     def named(self, name: str) -> Point | None:
         return next((point for point in self.points if point.name == name), None)
+
+    def serving(self, cluster: str) -> str:
+        """The cluster that serves a tenant of this one: a tenant without a cluster is served by the first."""
+        return cluster if cluster in self.clusters or not self.clusters else self.clusters[0]
 
 
 def read_table(previous: Table | None) -> Table:
@@ -49,15 +54,16 @@ def read_table(previous: Table | None) -> Table:
         Point(p.name, p.address, p.site, p.region, p.weight, p.connection_limit, p.state, p.cluster.name)
         for p in AccessPoint.objects.select_related("cluster").order_by("pk")
     )
+    clusters = tuple(Cluster.objects.order_by("pk").values_list("name", flat=True))
     newest = NetworkRange.objects.aggregate(rows=Count("pk"), highest=Max("pk"), changed=Max("changed"))
     version = tuple(newest.values())
     if previous is not None and previous.networks_version == version:
-        if previous.points == points:
+        if (previous.points, previous.clusters) == (points, clusters):
             return previous
-        return Table(points, previous.networks, version)
+        return Table(points, previous.networks, version, clusters)
     rows = NetworkRange.objects.values_list("network", "region", "site")
     networks = Networks((addresses.network(text), Place(region, site)) for text, region, site in rows)
-    return Table(points, networks, version)
+    return Table(points, networks, version, clusters)
 
 
 def read_loads(previous: Mapping[str, int] | None) -> Mapping[str, int]:
@@ -98,15 +104,17 @@ def own() -> str:
     return str(settings.ACCESS_POINT)
 
 
-def handed_out(host: str, client: str, *user: str) -> list[str]:
+def handed_out(host: str, client: str, cluster: str, *user: str) -> list[str]:
     """Where a client finds gateways, host:port each, the best first. No I/O.
 
-    `host` is what its request named, `client` the text of its address, `user` what the order hangs on.
+    `host` is what its request named, `client` the text of its address, `cluster` that of its tenant, `user`
+    what the order hangs on.
     """
     known = table.current
     place = known.networks.place(addresses.client_address(client))
     host = settings.PUBLIC_ADDRESS or host
-    points = access.order(known.points, loads.current, place, *user)
+    its_own = (point for point in known.points if point.cluster == known.serving(cluster))
+    points = access.order(its_own, loads.current, place, *user)
     # Two addresses may turn out to be one, when a request came to a port that an access point names.
     return list(dict.fromkeys(addresses.completed(point.address, host) for point in points)) or [host]
 
@@ -124,6 +132,16 @@ def admission(name: str, connections: int) -> ConnStatus:
     # There a redirect would lead the client here again at once, and again.
     stays = point.state == access.DRAINING and not full
     return ConnStatus.ACCEPTED if stays else ConnStatus.PLATFORM_UNAVAILABLE
+
+
+def serves(name: str, cluster: str) -> bool:
+    """Whether a tenant's clients may come to the access point; `cluster` is the tenant's. No I/O.
+
+    To one that is not in the table everybody may: a gateway that has lost its row sends nobody away.
+    """
+    known = table.current
+    point = known.named(name)
+    return point is None or point.cluster == known.serving(cluster)
 
 
 def elsewhere(name: str) -> bool:

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from django.conf import settings
 
 from apps.routing import metrics
+from apps.routing.heartbeats import FAULTS, KindReport
 from apps.routing.publisher import Publisher
 from apps.routing.worker import BEGINS, CANARY, ENDS, PROBED
 
@@ -36,6 +38,7 @@ PROBE_LOST = 10.0  # s after which an unanswered probe counts as lost with its q
 SLOW = 0.5  # s that a probe may wait in the queue
 SLOW_LOOKS = 2  # looks at a slow queue after which it gets one more worker
 NEEDED_FOR = 30.0  # s without need after which a worker above the minimum ends
+HELPLESS = 4.0  # s without a worker that has come up after which the crew cannot serve; a restart takes less
 
 
 class Broker:
@@ -87,6 +90,7 @@ class Worker:
         self.ready = False
         self.busy_since: float | None = None
         self.end_by: float | None = None  # it was told to end
+        self.killed_for = ""  # the fault that it was killed for
         self._heard_at = self.started_at
         self._asked_since: float | None = None  # the first canary since it was heard last
         self._asked_at = float("-inf")  # the last canary
@@ -160,6 +164,7 @@ class Crew:
     def __init__(self, queues: Sequence[str], broker: Broker) -> None:
         self.queue = queues[0]
         self.workers: dict[int, Worker] = {}  # by number
+        self.faults: deque[tuple[int, str, str]] = deque(maxlen=FAULTS)  # as in a Report
         self._queues = queues
         self._broker = broker
         self._leaving: list[Worker] = []
@@ -169,7 +174,9 @@ class Crew:
         self._probed_at = float("-inf")
         self._slow_looks = 0
         self._age = 0.0  # s that the newest probe has waited
-        self._needed_at = time.monotonic()
+        self._tasks = -1  # in the queue; -1: not known
+        self._came_out_at = self._needed_at = time.monotonic()  # the last probe; the last need of all workers
+        self._served_at = float("-inf")  # the last look that found a worker up, or none wanted
         self._told_at = float("-inf")
         metrics.WORKER_RESTARTS.of(self.queue)
 
@@ -193,6 +200,27 @@ class Crew:
             self._probe_at = None
             self._leaving.append(worker)
         self._leaving = [worker for worker in self._leaving if not worker.gone(now)]
+        if self._ready or not self._size:
+            self._served_at = now
+
+    @property
+    def _ready(self) -> int:
+        """How many workers have come up."""
+        return sum(worker.ready for worker in self.workers.values())
+
+    def serves(self, now: float) -> bool:
+        """Whether what is in the queue will be done."""
+        return now - self._served_at < HELPLESS
+
+    def report(self, now: float) -> KindReport:
+        """How it is, as of the last look."""
+        return {
+            "workers": self._ready,
+            "size": self._size,
+            "age": self._age,
+            "tasks": self._tasks,
+            "canary": now - self._came_out_at,
+        }
 
     def _tend(self, now: float) -> None:
         for number, worker in list(self.workers.items()):
@@ -205,6 +233,7 @@ class Crew:
             if fault := worker.fault(now):
                 logger.error("worker %s (pid %d) %s: killing it", worker.name, worker.process.pid, fault)
                 worker.process.kill()
+                worker.killed_for = fault
 
     def _plan_restart(self, number: int, worker: Worker, now: float) -> None:
         lived = now - worker.started_at
@@ -213,17 +242,18 @@ class Crew:
         self._backoff[number] = (pause, now + pause)
         code = worker.process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self.faults.append((time.time_ns() // 1_000_000, worker.name, worker.killed_for or how))
         metrics.WORKER_RESTARTS.add(1, self.queue)
         who = worker.name, worker.process.pid
         logger.error("worker %s (pid %d) died (%s); starting it again in %.1f s", *who, how, pause)
 
     def _measure(self, now: float, said: bytes) -> None:
-        ready = sum(worker.ready for worker in self.workers.values())
         if waits := WAITS.findall(said):
             self._age = float(waits[-1])
+            self._came_out_at = now
         elif self._probe_at is not None:
             self._age = max(now - self._probe_at, self._age)
-        if PROBED in said or ready < self._size:
+        if PROBED in said or self._ready < self._size:
             self._probe_at = None  # a worker that is starting is the help that a slow queue would get
             self._slow_looks = 0
         elif self._probe_at is not None and now - self._probe_at > PROBE_LOST:
@@ -239,9 +269,11 @@ class Crew:
             self._probe_at = self._probed_at = now
 
     def _tell(self) -> None:
-        metrics.WORKERS.put(sum(worker.ready for worker in self.workers.values()), self.queue)
+        metrics.WORKERS.put(self._ready, self.queue)
         metrics.QUEUE_WAIT.put(self._age, self.queue)
-        if (depth := self._broker.depth(self.queue)) is not None:
+        depth = self._broker.depth(self.queue)
+        self._tasks = -1 if depth is None else depth
+        if depth is not None:
             metrics.QUEUE_TASKS.put(depth, self.queue)
 
     def _scale(self, now: float, minimum: int, maximum: int) -> None:

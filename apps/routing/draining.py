@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
+from collections.abc import Callable
 
 from apps.routing import access, access_points
 from apps.routing.hub import Hub
@@ -14,6 +15,7 @@ from apps.routing.sessions import Connection
 logger = logging.getLogger(__name__)
 
 MOVED = 100  # clients a second that a draining gateway asks to move: each costs others a connect and a pull
+EMPTY_FOR = 5.0  # s: a client that navigation had just sent here may still come
 TOLD_EVERY = 10.0  # s between two lines of the log about how far it is
 
 
@@ -28,12 +30,14 @@ def redirect(connection: Connection) -> None:
 class Drain:
     """Empties the hub of a gateway while the state of its access point asks for it."""
 
-    def __init__(self, access_point: str, hub: Hub) -> None:
+    def __init__(self, access_point: str, hub: Hub, ended: Callable[[], None] = lambda: None) -> None:
+        """`ended` is called when nobody has been left for `EMPTY_FOR` s: the gateway may go."""
+        self._ended = ended
+        self._empty_since: float | None = None  # monotonic s
         self._access_point = access_point
         self._hub = hub
         self._began = False
         self._told_at = 0.0
-        self._empty = False
 
     def step(self) -> None:
         """To be called once a second."""
@@ -41,7 +45,7 @@ class Drain:
         if point is None or point.state == access.UP:
             if self._began:
                 logger.info("access point %s: up again", self._access_point)
-            self._began = self._empty = False
+            self._began, self._empty_since = False, None
             return
         if not self._began:
             self._began, self._told_at = True, 0.0
@@ -57,11 +61,13 @@ class Drain:
 
     def _report(self, state: str, left: int) -> None:
         if left:
-            self._empty = False
+            self._empty_since = None
             self._tell(f"%s: {state}, %d connections are left", left)
-        elif not self._empty:
-            self._empty = True
+        elif self._empty_since is None:
+            self._empty_since = time.monotonic()
             logger.info("access point %s: %s and empty", self._access_point, state)
+        elif time.monotonic() - self._empty_since > EMPTY_FOR:
+            self._ended()
 
     def _tell(self, text: str, connections: int) -> None:
         now = time.monotonic()

@@ -15,6 +15,11 @@ import msgpack
 FROM_SERVER = 1  # sent through the server API: block lists are not asked
 VERIFY_BLACKLIST = 2  # … unless the caller wants them to be
 INCLUDE_SENDER = 4  # the sender's own devices are shown it too
+JOINED = 8  # the connection behind it has joined the chatroom that is its target
+REPEATED = 16  # set by the node: an earlier try of its batch may have done it
+WANTS_GROUPS = 32  # a pull's answer is to tell the user's groups
+
+ELSEWHERE = -1  # Answer.status: the message's slot is another SET's; the gateway sends it there
 
 
 class Request(NamedTuple):
@@ -31,6 +36,7 @@ class Request(NamedTuple):
     generation: int = 0  # of the SDK behind the connection: 2, 4, 5; 0 for none
     device: str = ""  # whose cursor a pull goes by
     acknowledged: int = 0  # ms: everything up to it was acknowledged on this connection
+    connection: str = ""  # the id of the connection behind it
 
 
 class Answer(NamedTuple):
@@ -45,6 +51,8 @@ class Answer(NamedTuple):
     position: int = -1
     newest: int = 0
     finished: bool = True
+    groups: tuple[str, ...] | None = None  # of the user, when the pull wanted them …
+    groups_at: int = 0  # … as they were at this seq
 
 
 class Row(NamedTuple):
@@ -53,12 +61,15 @@ class Row(NamedTuple):
     seq: int
     uid: str
     time: int  # ms
+    sent: int  # ms: the time in the log that took it first: what users are shown
     tenant: int
     kind: int
     sender: str
     target: str
-    to: tuple[str, ...]  # the users whose devices are shown it as received
-    sync: bool  # the sender's other devices are shown it as sent
+    # The users of this SET whose devices are shown it as received. Of a group's message: only these of its
+    # members, or all of them when it is empty. Of a change of a group: who has come or gone.
+    to: tuple[str, ...]
+    sync: bool  # the sender is of this SET, and his other devices are shown it as sent
     method: str
     up: bytes
 

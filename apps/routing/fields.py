@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -33,3 +34,16 @@ def address(value: str) -> None:
         addresses.check_address(value)
     except ValueError as error:
         raise ValidationError(f"{error}.", code="invalid") from None
+
+
+def database(value: str) -> None:
+    """Validator of a SET's database."""
+    try:
+        parts = urlsplit(value)
+        named = parts.scheme in ("postgresql", "postgres") and parts.path.strip("/")
+    except ValueError:
+        named = ""
+    if not named:
+        raise ValidationError(
+            "A database is named by a URL such as postgresql://imcloud@db7:5432/imcloud_set2.", code="invalid"
+        )

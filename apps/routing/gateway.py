@@ -10,14 +10,16 @@ import asyncio
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from apps.accounts import tokens
 from apps.accounts.directory import directory
-from apps.routing import access_points, metrics
-from apps.routing.envelope import Answer, Request
+from apps.routing import access_points, metrics, rooms
+from apps.routing.envelope import JOINED, WANTS_GROUPS, Answer, Request
 from apps.routing.lanes import Pending
+from apps.routing.methods import METHODS
 from apps.routing.metrics import traffic
 from apps.routing.process import Process, running
 from apps.routing.protocol import packets
@@ -38,8 +40,6 @@ from apps.routing.topology import topology
 logger = logging.getLogger(__name__)
 
 PULL = "pullMsg"
-# What gateways ask nodes for themselves. A client that names one is told that there is no such method.
-INTERNAL = frozenset({"readFeed", "ackCursor", "canary"})
 IN_FLIGHT_MAX = 256  # unanswered publishes and queries a connection; past it they are refused as too fast
 
 _STATUS = {
@@ -59,6 +59,11 @@ class Refusal(Exception):
         super().__init__(reason)
         self.status = status
 
+    def note(self) -> None:
+        """Log and count it."""
+        logger.info("connection refused with status %d: %s", self.status, self)
+        metrics.CONNECTIONS_REFUSED.add(1, str(int(self.status)))
+
 
 async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """ASGI application of one client connection."""
@@ -68,14 +73,15 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     try:
         connection = admit(process, scope, send)
     except Refusal as refusal:
-        logger.info("connection refused with status %d: %s", refusal.status, refusal)
-        metrics.CONNECTIONS_REFUSED.add(1, str(int(refusal.status)))
+        refusal.note()
         frame = packets.encode_connack_refused(refusal.status)
         traffic.sent[frame[0]] += 1
         await send({"type": "websocket.send", "bytes": frame})
         await asyncio.sleep(LINGER)
         await send({"type": "websocket.close"})
         return
+    now, flagged = time.time_ns() // 1_000_000, query_of(scope).get("protocolVer") == "4"
+    connection.write(packets.encode_connack(connection.user, connection.id, now, flagged=flagged))
     process.hub.add(connection)
     process.wake()
     try:
@@ -101,13 +107,16 @@ async def converse(process: Process, connection: Connection, receive: Any) -> No
             connection.disconnect(DisconnectStatus.CLOSED_BY_SERVER)
 
 
+def query_of(scope: dict[str, Any]) -> dict[str, str]:
+    """The parameters in the URL."""
+    given = parse_qs(scope["query_string"].decode("latin-1"), errors="replace")
+    return {name: values[0] for name, values in given.items()}
+
+
 def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
-    """Judge the credentials in the URL (PROTOCOL 2.2) and answer CONNACK; raises Refusal."""
-    query = {
-        name: values[0]
-        for name, values in parse_qs(scope["query_string"].decode("latin-1"), errors="replace").items()
-    }
-    app_key, now = query.get("appId", ""), time.time_ns() // 1_000_000
+    """Judge the credentials in the URL (PROTOCOL 2.2); raises Refusal."""
+    query = query_of(scope)
+    app_key = query.get("appId", "")
     tenant = directory.current.by_key(app_key)
     if tenant is None:
         raise Refusal(ConnStatus.APP_ID_REJECTED, f"no tenant has app key {app_key[:64]!r}")
@@ -117,6 +126,8 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         claims = tokens.verify(tenant, query.get("token", ""), directory.current.user_restriction)
     except tokens.TokenRefused as refused:
         raise Refusal(_STATUS[refused.reason], f"tenant {tenant.id}: {refused}") from refused
+    if not access_points.serves(process.access_point, tenant.cluster):
+        raise Refusal(ConnStatus.REDIRECT, f"tenant {tenant.id} is served by cluster {tenant.cluster}")
     status = access_points.admission(process.access_point, len(process.hub.connections))
     if status:
         raise Refusal(status, f"access point {process.access_point} takes no more clients")
@@ -125,7 +136,7 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         tenant=tenant.id,
         app_key=app_key,
         user=claims.user_id,
-        home=topology.current.set_of(str(tenant.id), claims.user_id),
+        home=process.lanes.snapshot.home(tenant.id, claims.user_id),
         send=send,
     )
     connection.platform = _name(query, "platform", 32) or "Web"
@@ -134,8 +145,6 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     connection.generation = generation(connection.sdk)
     connection.socket = scope.get("imcloud.socket")
     connection.address = (scope.get("client") or ("",))[0]
-    flagged = query.get("protocolVer") == "4"
-    connection.write(packets.encode_connack(claims.user_id, connection.id, now, flagged=flagged))
     return connection
 
 
@@ -154,10 +163,13 @@ class Handler:
 
     def handle(self, frame: bytes) -> None:
         """One frame; raises ProtocolError for one that ends the connection."""
+        self.take(packets.decode_upstream(frame))
+
+    def take(self, packet: packets.Upstream) -> None:
+        """One packet; raises ProtocolError for one that ends the connection."""
         connection = self._connection
         connection.heard_at = time.monotonic()
-        packet = packets.decode_upstream(frame)
-        traffic.received[frame[0]] += 1
+        traffic.received[packet.header] += 1
         kind = type(packet)
         if kind is Publish:
             # QoS 0 asks for no answer, whatever becomes of the message (PROTOCOL 3).
@@ -166,8 +178,11 @@ class Handler:
         elif kind is PubAck:
             connection.confirm(packet.message_id)  # type: ignore[union-attr]
         elif kind is Query:
-            answer = self._pulled if packet.topic == PULL else self._answered  # type: ignore[union-attr]
-            self._submit(packet, answer)  # type: ignore[arg-type]
+            if packet.topic in rooms.TOPICS:  # type: ignore[union-attr]
+                self._process.hub.rooms.ask(self, connection, packet)  # type: ignore[arg-type]
+            else:
+                answer = self._pulled if packet.topic == PULL else self._answered  # type: ignore[union-attr]
+                self._submit(packet, answer)  # type: ignore[arg-type]
         elif kind is QueryCon:
             connection.confirm_query(packet.message_id)  # type: ignore[union-attr]
             self._process.hub.busy.add(connection)
@@ -178,7 +193,25 @@ class Handler:
         else:
             raise ProtocolError(f"{kind.__name__} is not for an open connection")
 
-    def _submit(self, packet: Publish | Query, resolve: Any) -> None:
+    def submit(self, packet: Query, resolve: Callable[[Answer], None], *, acknowledged: int = 0) -> bool:
+        """Have a node answer a query of a chatroom; False when it was refused at once."""
+
+        def answered(message_id: int, pending: Pending, answer: Answer) -> None:
+            self._connection.in_flight -= 1
+            resolve(answer)
+
+        return self._submit(packet, answered, acknowledged)
+
+    def reply(self, packet: Query, status: int, payload: bytes) -> None:
+        """Answer a query of a chatroom."""
+        if status:
+            self._refuse_query(packet.message_id, status, payload)
+        else:
+            now = time.time_ns() // 1_000_000
+            self._connection.write(packets.encode_queryack(packet.message_id, now, 0, payload, qos=0))
+
+    def _submit(self, packet: Publish | Query, resolve: Any, acknowledged: int = 0) -> bool:
+        """Put a request on its road; False when it was refused at once."""
         connection, snapshot = self._connection, topology.current
         known = snapshot.queries if isinstance(packet, Query) else snapshot.messages
         pending_id = packet.message_id
@@ -189,11 +222,13 @@ class Handler:
             packet.target,
             packet.payload,
             "",
-            0,
+            JOINED if packet.target in connection.rooms else 0,
             connection.seen,
             connection.generation,
+            acknowledged=acknowledged,
+            connection=connection.id,
         )
-        if packet.topic not in known or packet.topic in INTERNAL:
+        if packet.topic not in known or packet.topic not in METHODS:
             status = AckStatus.NOT_SUPPORTED
         elif connection.in_flight >= IN_FLIGHT_MAX:
             status = AckStatus.TOO_FAST
@@ -201,26 +236,33 @@ class Handler:
             connection.in_flight += 1
             if packet.topic == PULL:
                 device = connection.device or connection.platform
-                request = request._replace(device=device, acknowledged=connection.cursor())
+                options = 0 if connection.groups is not None else WANTS_GROUPS
+                request = request._replace(device=device, acknowledged=connection.cursor(), options=options)
                 connection.pulls += 1
+            server_set = "" if METHODS[packet.topic].by_target else connection.home
             self._process.lanes.enter(
-                request, lambda pending, answer: resolve(pending_id, pending, answer), connection
+                request, lambda pending, answer: resolve(pending_id, pending, answer), connection, server_set
             )
-            return
+            return True
+        self.refuse(packet, status)
+        return False
+
+    def refuse(self, packet: Publish | Query, status: int) -> None:
+        """Answer a request with this code and do nothing else."""
         if isinstance(packet, Query):
-            self._refuse_query(pending_id, status)
+            self._refuse_query(packet.message_id, status)
         elif packet.qos:
-            self._refuse_message(pending_id, status)
+            self._refuse_message(packet.message_id, status)
 
     def _refuse_message(self, message_id: int, status: int) -> None:
         metrics.refused(status, is_message=True)
         now = time.time_ns() // 1_000_000
         self._connection.write(packets.encode_puback(message_id, now, status, ""))
 
-    def _refuse_query(self, message_id: int, status: int) -> None:
+    def _refuse_query(self, message_id: int, status: int, payload: bytes = b"") -> None:
         metrics.refused(status, is_message=False)
         now = time.time_ns() // 1_000_000
-        self._connection.write(packets.encode_queryack(message_id, now, status, b"", qos=0))
+        self._connection.write(packets.encode_queryack(message_id, now, status, payload, qos=0))
 
     def _published(self, message_id: int, pending: Pending, answer: Answer) -> None:
         connection = self._connection
@@ -238,7 +280,7 @@ class Handler:
     def _answered(self, message_id: int, pending: Pending, answer: Answer) -> None:
         self._connection.in_flight -= 1
         if answer.status:
-            self._refuse_query(message_id, answer.status)
+            self._refuse_query(message_id, answer.status, answer.payload)
         else:
             self._reply(message_id, answer, qos=0)
 
@@ -259,11 +301,14 @@ class Handler:
             connection.close()
         else:
             # Its own messages in the reply must have had their PUBACK, or the SDK shows them twice.
+            home = pending.server_set
             self._process.when_covered(
-                connection.home, answer.position, lambda: self._reply_pull(message_id, answer)
+                home, answer.position, lambda: self._reply_pull(message_id, answer, home)
             )
 
-    def _reply_pull(self, message_id: int, answer: Answer) -> None:
+    def _reply_pull(self, message_id: int, answer: Answer, home: str) -> None:
         self._reply(message_id, answer, qos=1)  # confirmed by QUERYCON, which moves the device's cursor
-        self._connection.pull_answered(message_id, answer)
+        if home == self._connection.home:
+            self._process.hub.learn_groups(self._connection, answer)
+        self._connection.pull_answered(message_id, answer, home)
         self._process.hub.busy.add(self._connection)

@@ -16,14 +16,15 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 
 
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while a message went gateway, queue, log and back within 10 s; else 503 with the reason."""
+    """200 while a message went gateway, queue, log and back within 10 s, in one SET at least; else 503."""
     try:
         process = await asyncio.wait_for(running(), START_PATIENCE)
     except TimeoutError:
         return _not_ready("the gateway has not found its log yet")
-    if not process.road_open:
-        return _not_ready(f"no message has come back from the log for {ROAD_STALE:.0f} s")
-    return JsonResponse({"ready": True, "connections": len(process.hub.connections)})
+    roads = process.roads()
+    if not any(roads.values()):
+        return _not_ready(f"no message has come back from any log for {ROAD_STALE:.0f} s")
+    return JsonResponse({"ready": True, "sets": roads, "connections": len(process.hub.connections)})
 
 
 def _not_ready(reason: str) -> JsonResponse:

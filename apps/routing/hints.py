@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from channels.layers import get_channel_layer
 
@@ -18,6 +19,22 @@ logger = logging.getLogger(__name__)
 EVERY_GATEWAY = "gateways"  # the channel-layer group of all gateway processes
 
 _of_thread = threading.local()
+
+
+class Signal(NamedTuple):
+    """A PUBLISH of QoS 0 for all connections of a user: "something has changed, ask for it"."""
+
+    tenant: int
+    user: str
+    topic: str  # such as s_cmd (PROTOCOL 4.2)
+    payload: bytes
+    but: str = ""  # the id of a connection that knows already
+
+
+def signal(signals: Sequence[Signal]) -> None:
+    """Have every gateway send these to its connections of the users."""
+    if signals:
+        tell(EVERY_GATEWAY, {"type": "signal", "signals": [list(each) for each in signals]})
 
 
 def tell(group: str, message: dict[str, Any]) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from apps.routing import metrics
-from apps.routing.envelope import Row
+from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
-from apps.routing.protocol.messages import downstream
+from apps.routing.protocol.messages import CHATROOM, GROUP, downstream
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
-from apps.routing.sessions import Connection, Reading
+from apps.routing.rooms import Rooms
+from apps.routing.sessions import Connection
+from apps.routing.topology import Snapshot
 
 logger = logging.getLogger(__name__)
 
 UNREAD_MAX = 16 << 20  # bytes that a client may leave unread at a beat: a full window of the largest, twice
+GROUP_CHANGE, COMES = -3, "join"  # the kind and method of a row that changes a group
 IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
 
 
@@ -23,7 +27,7 @@ def _downstream(row: Row) -> bytes:
         sender=row.sender,
         kind=row.kind,
         target=row.target,
-        time=row.time,
+        time=row.sent,
         uid=row.uid,
         status_message=row.seq == 0,
     )
@@ -34,10 +38,15 @@ class Hub:
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        self.rooms = Rooms(lanes)
         self.connections: dict[str, Connection] = {}
         self.users: dict[tuple[int, str], list[Connection]] = {}
         self.changed: set[tuple[int, str]] = set()  # whose presence must be announced
-        self.cursors: dict[tuple[int, str, str], int] = {}  # of devices that acknowledged lately
+        self.cursors: dict[
+            str, dict[tuple[int, str, str], int]
+        ] = {}  # SET -> devices that acknowledged lately
+        self.groups: dict[tuple[int, str], set[Connection]] = {}  # who of a group is here
+        self._newest: dict[tuple[str, int, str], int] = {}  # (SET, tenant, group) -> seq of its last message
         self.busy: set[Connection] = set()  # shown or asked something since the last beat
 
     def add(self, connection: Connection) -> None:
@@ -74,20 +83,85 @@ class Hub:
             self.changed.add(key)
             self._note_cursor(connection)
         self.busy.discard(connection)
+        self._regroup(connection, None)
+        self.rooms.leave_all(connection)
 
-    def apply(self, row: Row) -> None:
-        """Show one row of the log to whom it concerns here."""
-        sender = self._lanes.committed(row.uid, row.time)
-        origin = sender.origin if sender else None
+    def apply(self, server_set: str, row: Row) -> None:
+        """Show one row of a SET's log to whom it concerns here: its users' devices read no other log."""
+        sender = self._lanes.committed(row.uid, row.sent)
+        origin: Connection | None = sender.origin if sender else None  # type: ignore[assignment]
+        if row.kind == CHATROOM:
+            if row.to:
+                self.rooms.show(server_set, row, self._down, origin)
+            return
+        if origin is not None and origin.home != server_set:
+            origin.sent_elsewhere(row.uid)
         if row.sync:
             for connection in self.users.get((row.tenant, row.sender), ()):
-                if connection is not origin:
+                if (
+                    connection is not origin
+                    and connection.home == server_set
+                    and not connection.has_sent(row.uid)
+                ):
                     connection.show_sent(row)
-        receivers = [c for user in row.to for c in self.users.get((row.tenant, user), ())]
+        receivers = self._receivers(server_set, row)
         if receivers and (down := self._down(row)):
             for connection in receivers:
                 connection.show(row, down)
                 self.busy.add(connection)
+
+    def _receivers(self, server_set: str, row: Row) -> list[Connection]:
+        if row.kind == GROUP:
+            if row.seq:
+                self._newest[server_set, row.tenant, row.target] = row.seq
+            return [
+                c
+                for c in self.groups.get((row.tenant, row.target), ())
+                # A status message is in no log: the group's SET tells the members of all.
+                if (c.home == server_set or not row.seq)
+                and c.user != row.sender
+                and (not row.to or c.user in row.to)
+            ]
+        its = [c for user in row.to for c in self.users.get((row.tenant, user), ()) if c.home == server_set]
+        if row.kind == GROUP_CHANGE:
+            for connection in its:
+                self._note_change(connection, row.seq, row.target, comes=row.method == COMES)
+            return []
+        return its
+
+    def _note_change(self, connection: Connection, seq: int, group: str, *, comes: bool) -> None:
+        """A user has come to a group or left it."""
+        if connection.pulls:  # whose answer may tell the groups of before
+            connection.changes.append((seq, group, comes))
+        if connection.groups is not None:
+            self._regroup(connection, connection.groups | {group} if comes else connection.groups - {group})
+
+    def _regroup(self, connection: Connection, groups: frozenset[str] | None) -> None:
+        before, connection.groups = connection.groups or frozenset(), groups
+        for group in before - (groups or frozenset()):
+            members = self.groups[connection.tenant, group]
+            members.discard(connection)
+            if not members:
+                del self.groups[connection.tenant, group]
+        for group in (groups or frozenset()) - before:
+            self.groups.setdefault((connection.tenant, group), set()).add(connection)
+
+    def learn_groups(self, connection: Connection, answer: Answer) -> None:
+        """A pull has told the user's groups: its devices are shown their messages from now on."""
+        if answer.groups is None:
+            return
+        groups = set(answer.groups)
+        for seq, group, comes in connection.changes:
+            if seq > answer.groups_at:
+                (groups.add if comes else groups.discard)(group)
+        connection.changes.clear()
+        self._regroup(connection, frozenset(groups))
+        # What came after the pull has read, and before this.
+        for group in groups:
+            seq = self._newest.get((connection.home, connection.tenant, group), 0)
+            if seq > answer.position:
+                connection.missed = max(connection.missed, seq)
+                connection.missed_time = max(connection.missed_time, connection.seen + 1)
 
     @staticmethod
     def _down(row: Row) -> bytes:
@@ -98,29 +172,41 @@ class Hub:
             logger.error("message %s is not shown: %s", row.uid, error)
             return b""
 
-    def skipped(self, position: int) -> None:
-        """Rows of the log up to `position` were passed over: everybody pulls."""
+    def skipped(self, server_set: str, position: int) -> None:
+        """Rows of the log up to `position` were passed over: everybody of the SET pulls."""
         for connection in self.connections.values():
-            connection.missed = position
-            connection.missed_time = max(connection.missed_time, connection.seen + 1)
-            if connection.reading is Reading.LIVE:
-                connection.reading = Reading.BEHIND
-                if not connection.pulls:
-                    connection.notify()
+            if connection.home == server_set:
+                self._regroup(connection, None)  # who came and went was passed over too
+                connection.fall_behind(position)
+        self.rooms.skipped(server_set)
+
+    def rehome(self, snapshot: Snapshot, covered: Mapping[str, int]) -> None:
+        """Slots have moved: their users' devices read the log of another SET from now on.
+
+        `covered`: SET -> seq up to which its rows have been shown here, to its own users.
+        """
+        for connection in self.connections.values():
+            home = snapshot.home(connection.tenant, connection.user)
+            if home != connection.home:
+                self._regroup(connection, None)
+                connection.move(home, covered.get(home, 0))
+                self.busy.add(connection)  # its cursor may have come to the old SET too late to go along
+        self.rooms.rehome(snapshot)
 
     def _note_cursor(self, connection: Connection) -> None:
         at = connection.cursor()
         key = (connection.tenant, connection.user, connection.device or connection.platform)
         if at:
-            self.cursors[key] = max(self.cursors.get(key, 0), at)
+            cursors = self.cursors.setdefault(connection.home, {})
+            cursors[key] = max(cursors.get(key, 0), at)
 
-    def take_cursors(self) -> list[tuple[int, str, str, int]]:
-        """[(tenant, user, device, ms)] of the devices that acknowledged something since the last call."""
+    def take_cursors(self) -> dict[str, list[tuple[int, str, str, int]]]:
+        """SET -> [(tenant, user, device, ms)] of devices that acknowledged something since the last call."""
         for connection in self.busy:
             self._note_cursor(connection)
         self.busy = {connection for connection in self.busy if connection.window}
         moved, self.cursors = self.cursors, {}
-        return [(*key, at) for key, at in moved.items()]
+        return {name: [(*key, at) for key, at in its.items()] for name, its in moved.items()}
 
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""

@@ -51,6 +51,14 @@ NOTICES = _counter("imcloud_notices_total", "Notices that told a device to pull 
 SYNCS = _counter("imcloud_syncs_total", "Messages that were synced to the sender's other devices.")
 ACKNOWLEDGEMENTS = _counter("imcloud_push_acknowledgements_total", "Pushes that their device acknowledged.")
 
+# Chatrooms: gateways; what is dropped, nodes.
+CHATROOM_MEMBERS = _gauge("imcloud_chatroom_members", "Connections in chatrooms, each once a room.")
+CHATROOM_NOTICES = _counter("imcloud_chatroom_notices_total", "Notices of chatrooms to a connection.")
+CHATROOM_PULLS = _counter("imcloud_chatroom_pulls_total", "Pulls of chatrooms, by who answered.", "by")
+CHATROOM_DROPPED = _counter(
+    "imcloud_chatroom_messages_dropped_total", "Messages of chatrooms refused under load.", "priority"
+)
+
 # Lanes and feeds: gateways.
 LANE_WAITING = _gauge("imcloud_lane_waiting_requests", "Requests that wait for a batch to leave.", "kind")
 LANE_BATCH = _histogram("imcloud_lane_batch_requests", "Requests in a batch.", SIZES, "kind")
@@ -93,6 +101,15 @@ REPEATED = _counter(
 BATCHES_EXPIRED = _counter(
     "imcloud_batches_expired_total", "Batches that a worker found too late and left.", "kind"
 )
+EXCHANGED = _counter(
+    "imcloud_exchange_messages_total", "Messages that a SET took from the log of another.", "set", "origin"
+)
+EXCHANGE_WAITING = _gauge(
+    "imcloud_exchange_waiting_messages", "Messages that a SET has yet to take from another.", "set", "origin"
+)
+EXCHANGE_LAG = _gauge(
+    "imcloud_exchange_lag_seconds", "Age of the oldest message that a SET has not taken.", "set", "origin"
+)
 COMPENSATIONS = _counter(
     "imcloud_compensations_total", "Connections that compensation had notified again.", "set"
 )
@@ -113,6 +130,10 @@ PROCESS_RESTARTS = _counter(
 
 # A counter that appears with its first event has not risen for who watches it: these begin at zero.
 OF_FEED = (FEED_GAPS, FEED_REREADS, FEED_ROWS_READ, FEED_SKIPS)
+for _by in ("gateway", "node"):
+    CHATROOM_PULLS.of(_by)
+for _priority in ("low", "normal"):
+    CHATROOM_DROPPED.of(_priority)
 for _metric in (LANE_RESENT, LANE_UNPUBLISHED, LANE_GIVEN_UP, BATCHES_EXPIRED):
     for _kind in ("message", "query"):
         _metric.of(_kind)

@@ -3,11 +3,15 @@
 Nothing on the road of a message reads these tables: processes hold `topology.Snapshot`s of them.
 """
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
-from django.db import models
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models, transaction
+from django.utils import timezone
 
 from apps.routing import fields
+from apps.routing.placement import SLOTS
 
 WEIGHT_MAX = 1000
 
@@ -18,42 +22,194 @@ class State(models.TextChoices):
     DOWN = "down"
 
 
+queue_name = RegexValidator(
+    r"\A[A-Za-z0-9_-]{1,32}\Z",
+    "The name is in queues and keys: 1 to 32 letters, digits, hyphens, underscores.",
+)
+
+
+class Topology(models.Model):
+    """The one row whose version changes with every change of clusters, SETs, slots, nodes or actors.
+
+    The database itself sees to it, by triggers; see the migration.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "topology"
+        constraints = (models.CheckConstraint(condition=models.Q(id=1), name="topology_is_one_row"),)
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+
 class Cluster(models.Model):
     """SETs and gateways that serve a group of tenants."""
 
-    name = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=64, unique=True, validators=[queue_name])
 
     def __str__(self) -> str:
         return self.name
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """ValidationError with the reasons that keep it."""
+        from apps.routing import keeping  # it needs these models
+
+        keeping.check_cluster_removal(self)
+        return super().delete(*args, **kwargs)
 
 
 class ServerSet(models.Model):
     """A cell: one database (the log), one Redis, some nodes. The unit of storage, failover and growth."""
 
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT)
-    name = models.CharField(max_length=32, unique=True)
-    database = models.CharField(max_length=32, help_text="The alias in settings.DATABASES of the SET's log.")
+    name = models.CharField(max_length=32, unique=True, validators=[queue_name])
+    database = models.CharField(
+        max_length=512,
+        blank=True,
+        validators=[fields.database],
+        help_text="The URL of the SET's log, postgresql://USER@HOST:PORT/NAME; empty: as "
+        "IMCLOUD_SET_DATABASE_URL says. A password is better kept in libpq's password file.",
+    )
+    weight = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(WEIGHT_MAX)],
+        help_text="The share of the slots that `slots rebalance` gives it; 0 takes all of them away.",
+    )
 
     class Meta:
         verbose_name = "SET"
         verbose_name_plural = "SETs"
+        constraints = (
+            models.CheckConstraint(
+                # PostgreSQL holds NaN to be greater than any number.
+                condition=models.Q(weight__gte=0, weight__lte=WEIGHT_MAX),
+                name="set_weight",
+                violation_error_message=f"The weight of a SET is a number from 0 to {WEIGHT_MAX}.",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
+
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """With its nodes and the record of its moves. ValidationError with the reasons that keep it."""
+        from apps.routing import keeping
+
+        keeping.check_set_removal(self)
+        self.node_set.all().delete()
+        SlotMove.objects.filter(models.Q(source=self) | models.Q(destination=self)).delete()
+        return super().delete(*args, **kwargs)
+
+
+class Slot(models.Model):
+    """One of the 1,024 buckets of a cluster's resources, and the SET that it belongs to."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE)
+    number = models.PositiveSmallIntegerField(validators=[MaxValueValidator(SLOTS - 1)])
+    server_set = models.ForeignKey(ServerSet, on_delete=models.PROTECT)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("cluster", "number"), name="slot_once_a_cluster"),
+            models.CheckConstraint(condition=models.Q(number__lt=SLOTS), name="slot_number"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class SlotMove(models.Model):
+    """One slot on its way to another SET; see apps.messaging.slot_moves."""
+
+    class Step(models.TextChoices):
+        COPY = "copy"  # what its users need is copied; the source still takes their messages
+        CATCH_UP = "catch up"  # the source takes no more; the rest is copied
+        SWITCH = "switch"  # the destination takes them; everybody is told
+        CLEAN = "clean"  # the source forgets them
+        DONE = "done"
+        CANCELLED = "cancelled"
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE)
+    number = models.PositiveSmallIntegerField(validators=[MaxValueValidator(SLOTS - 1)])
+    source = models.ForeignKey(ServerSet, on_delete=models.PROTECT, related_name="+")
+    destination = models.ForeignKey(ServerSet, on_delete=models.PROTECT, related_name="+")
+    step = models.CharField(max_length=16, choices=Step.choices, default=Step.COPY)
+    copied = models.BigIntegerField(default=0, help_text="seq of the source up to which it was copied.")
+    head = models.BigIntegerField(default=0, help_text="seq of the source's newest message at the last look.")
+    rows = models.BigIntegerField(default=0, help_text="Messages copied.")
+    asked_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(auto_now=True)
+    problem = models.CharField(max_length=512, blank=True, help_text="Why the last try failed.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("cluster", "number"),
+                name="one_move_a_slot",
+                condition=~models.Q(step__in=("done", "cancelled")),
+                violation_error_message="This slot is being moved already.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"slot {self.number}: {self.source} to {self.destination}"
 
 
 class Node(models.Model):
     """A logic server of a SET: a group of Celery workers that consume the node's queues."""
 
     server_set = models.ForeignKey(ServerSet, on_delete=models.PROTECT)
-    name = models.CharField(max_length=64, unique=True)
-    weight = models.FloatField(
-        default=1.0, validators=[MinValueValidator(0.0)], help_text="1 = 1 CPU and 2 GB; 0 takes no new work."
+    name = models.CharField(
+        max_length=64,
+        unique=True,
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z0-9_-]{1,64}\Z",
+                "The name of a node has 1 to 64 letters, digits, hyphens or underscores.",
+            )
+        ],
     )
-    state = models.CharField(max_length=16, choices=State.choices, default=State.UP)
+    weight = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(WEIGHT_MAX)],
+        help_text="1 = 1 CPU and 2 GB; 0 takes no new work.",
+    )
+    state = models.CharField(
+        max_length=16,
+        choices=State.choices,
+        default=State.UP,
+        help_text="Draining and down take no new work. Whether an up one lives, its heartbeat tells.",
+    )
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(weight__gte=0, weight__lte=WEIGHT_MAX),
+                name="node_weight",
+                violation_error_message=f"The weight of a node is a number from 0 to {WEIGHT_MAX}.",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Keep a live node for each method that live nodes of the SET serve."""
+        from apps.routing import keeping
+
+        keeping.check_node(self)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """ValidationError when it is the last live node that serves a method."""
+        from apps.routing import keeping
+
+        with keeping.all_served():
+            return super().delete(*args, **kwargs)
 
 
 class Actor(models.Model):
@@ -158,3 +314,24 @@ class NetworkRange(models.Model):
 
     def __str__(self) -> str:
         return str(self.network)
+
+
+class HealthEvent(models.Model):
+    """What the heartbeat checks have found, with its time."""
+
+    class Finding(models.TextChoices):
+        SUSPECTED = "suspected"
+        DOWN = "down"
+        RECOVERED = "recovered"
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    kind = models.CharField(max_length=16, help_text="node, worker or gateway")
+    name = models.CharField(max_length=128)
+    finding = models.CharField(max_length=16, choices=Finding.choices)
+    reason = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering = ("-at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.finding}"

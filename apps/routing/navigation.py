@@ -39,6 +39,7 @@ FEATURES: dict[str, Any] = {
     "historyMsg": True,
     "chatroomMsg": True,
     "openHistoryMsg": 0,
+    "subDriven": 1,
     "type": 0,
     "logSwitch": 0,
     "logPolicy": "{}",
@@ -76,7 +77,9 @@ def gateways(request: HttpRequest, tenant: TenantEntry, user: str) -> list[str]:
     """Where this user finds gateways, host:port each, the best first."""
     forwarded = request.headers.get("X-Forwarded-For", "")
     client = addresses.behind(request.META.get("REMOTE_ADDR", ""), forwarded, settings.PROXIES)
-    return access_points.handed_out(request.get_host(), client, str(tenant.id), user or client)
+    return access_points.handed_out(
+        request.get_host(), client, tenant.cluster, str(tenant.id), user or client
+    )
 
 
 @open_to_all("GET", "HEAD")

@@ -29,7 +29,7 @@ from hocon._internal.lexer.lexer import tokenize
 from hocon._internal.parser.ast import AstArray, AstConcat, AstInclude, AstNode, AstObject
 from hocon._internal.parser.parser import parse_tokens
 
-from apps.routing import topology
+from apps.routing import methods, topology
 from apps.routing.models import WEIGHT_MAX
 
 SIZE_MAX = 1 << 20  # bytes; a node takes about 2,000
@@ -221,7 +221,7 @@ def _object(value: object) -> str:
 
 
 def _method(value: object) -> str:
-    known = topology.MESSAGE_METHODS + topology.QUERY_METHODS
+    known = methods.MESSAGES + methods.QUERIES
     return "" if value in known else f"must be one of the methods: {', '.join(known)}"
 
 
@@ -296,7 +296,7 @@ class _Form:
         low, high = actor.min_concurrency, actor.max_concurrency
         if low > high:
             self._refuse((*path, "minConcurrency"), f"minConcurrency {low} is above maxConcurrency {high}")
-        is_message = actor.method in topology.MESSAGE_METHODS
+        is_message = actor.method in methods.MESSAGES
         if actor.is_message != is_message:
             kind, flag = ("message", "true") if is_message else ("query", "false")
             self._refuse((*path, "isMessage"), f"{actor.method} is a {kind}: isMessage must be {flag}")

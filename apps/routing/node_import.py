@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from apps.routing import keeping
 from apps.routing.models import Actor, Node, ServerSet, State
 from apps.routing.node_file import ActorSpec, NodeFileError, NodeSpec, Problem
 
@@ -48,21 +49,22 @@ def import_nodes(specs: Sequence[NodeSpec], *, dry_run: bool = False) -> list[st
 
     NodeFileError, and nothing is changed, when one of them cannot be.
     """
-    # Imports wait for each other here: each checks what the one before it left.
-    locked = ServerSet.objects.select_for_update(no_key=True).order_by("pk")
-    sets = {server_set.name: server_set for server_set in locked}
-    before = stored_nodes(lock=True)
-    problems = _duplicates(specs) + _set_problems(specs, sets, before)
-    problems = problems or _unserved_problems(specs, before)
-    if problems:
+    keeping.lock()
+    sets = {server_set.name: server_set for server_set in ServerSet.objects.order_by("pk")}
+    before, served = stored_nodes(lock=True), keeping.served()
+    if problems := _duplicates(specs) + _set_problems(specs, sets, before):
         raise NodeFileError(problems)
     changes: list[str] = []
     for spec in specs:
         known = before.get(spec.name)
         changed = _changes(known.spec if known else None, spec)
-        if changed and not dry_run:
+        if changed:
             _write(spec, known.row if known else None, sets[spec.server_set])
         changes += [f"{spec.name}: {change}" for change in changed]
+    if lost := served - keeping.served():
+        raise NodeFileError(_unserved_problems(specs, before, lost))
+    if dry_run:
+        transaction.set_rollback(True)
     return changes
 
 
@@ -94,23 +96,19 @@ def _set_problems(
     return problems
 
 
-def _unserved_problems(specs: Sequence[NodeSpec], before: Mapping[str, Stored]) -> list[Problem]:
-    """One for each node whose change leaves its SET without a live node for a method that had one."""
-    live = {name: node.spec for name, node in before.items() if node.row.state == State.UP}
-    after = live | {spec.name: spec for spec in specs if spec.name in live or spec.name not in before}
-    lost = _served(live.values()) - _served(after.values())
+def _unserved_problems(
+    specs: Iterable[NodeSpec], before: Mapping[str, Stored], lost: keeping.Served
+) -> list[Problem]:
+    """One for each node that was live and served some of what is lost."""
     problems = []
     for spec in specs:
-        if own := lost & _served([live[spec.name]] if spec.name in live else []):
-            methods = ", ".join(sorted(method for _, method in own))
-            reason = f"SET {spec.server_set} would be left without a live node that serves {methods}"
-            problems.append(spec.problem("actors" if spec.weight else "weight", reason))
+        known = before.get(spec.name)
+        if known and known.row.state == State.UP and known.spec.weight > 0:
+            methods = {actor.method for actor in known.spec.actors if (spec.server_set, actor.method) in lost}
+            if methods:
+                reason = keeping.left_without(spec.server_set, methods)
+                problems.append(spec.problem("actors" if spec.weight else "weight", reason))
     return problems
-
-
-def _served(live: Iterable[NodeSpec]) -> set[tuple[str, str]]:
-    """(SET, method) of all that they serve."""
-    return {(spec.server_set, actor.method) for spec in live if spec.weight > 0 for actor in spec.actors}
 
 
 def _changes(before: NodeSpec | None, after: NodeSpec) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -14,24 +15,28 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import connection as control_database
 from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from apps.accounts.directory import directory
-from apps.routing import access_points, hints, metrics, presence
+from apps.routing import access_points, heartbeats, hints, metrics, presence
 from apps.routing.draining import Drain
 from apps.routing.envelope import Answer, Hint, Request, feed_group
 from apps.routing.feed import Feed
 from apps.routing.hub import Hub
 from apps.routing.lanes import SWEEP, Lanes, Pending, Reply
+from apps.routing.presence_news import News
 from apps.routing.protocol.uid import UidIssuer
-from apps.routing.topology import topology
+from apps.routing.topology import Snapshot, topology
 
 logger = logging.getLogger(__name__)
 
-CANARY_AFTER = 2.0  # s without a message of anybody's after which a canary goes the whole road
+CANARY_AFTER = 2.0  # s without a message in a SET's log after which a canary goes the whole road
 ROAD_STALE = 10.0  # s after the last message came back after which the road counts as broken
 GAP_PATIENCE = 0.1  # s that a missing hint may take: two workers' hints overtake each other by less
 FORGET = 3_600_000  # ms after its last beat that a gateway's name is kept
 PRESENCE_DELAY = 0.05  # s in which connects and disconnects are announced together
+OPEN_PATIENCE = 5.0  # s that a start waits for the logs of all SETs; then one is enough
 
 
 def lease_number() -> int:
@@ -50,32 +55,48 @@ class Process:
         self.id = f"{access_point}.{number}"
         self.access_point = access_point
         loop = asyncio.get_running_loop()
-        self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered)
+        self._routed: tuple[Snapshot, frozenset[str]] = (topology.current, frozenset())
+        self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered, topology.current)
         self.hub = Hub(self.lanes)
-        self._drain = Drain(access_point, self.hub)
-        self.feeds = {name: self._feed(name) for name in topology.current.sets}
-        self.road_at = 0.0  # monotonic s at which the last message came back from the log
+        self.drained = asyncio.Event()  # its access point is out of service, and no client is left
+        self._drain = Drain(access_point, self.hub, self.drained.set)
+        self._watch = heartbeats.Watch()
+        self.feeds: dict[str, Feed] = {}
+        self._road_at: dict[str, float] = {}  # SET -> monotonic s at which the last message came back
         self._layer = get_channel_layer()
-        self._redis = aioredis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = aioredis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),  # the next beat is the next try
+        )
         self._changed = asyncio.Event()
+        self._news = News(self.lanes)
         self._owed: dict[str, set[str]] = {}  # SET -> ledger members written at the last beat
-        self._canary_out = False
+        self._canaries: set[str] = set()  # SETs that have one out
         self._reading: set[str] = set()  # SETs whose log is being read
-        self._opened = asyncio.Event()  # every feed knows where its log ends
-        self._tasks: list[asyncio.Task[None]] = []
+        self._opened = asyncio.Event()  # a feed has learnt where its log ends
+        self._channel = ""
+        self._tasks: list[asyncio.Future[None]] = []
 
-    def _feed(self, server_set: str) -> Feed:
-        return Feed(server_set, self._apply, self.hub.skipped)
+    def _own_sets(self) -> list[str]:
+        """The SETs of this gateway's cluster; of all clusters when its access point has gone."""
+        point = access_points.table.current.named(self.access_point)
+        sets = topology.current.sets.values()
+        return [each.name for each in sets if point is None or each.cluster == point.cluster]
 
-    def _apply(self, row: Any) -> None:
+    def _apply(self, server_set: str, row: Any) -> None:
         if row.seq:
-            self.road_at = time.monotonic()
-        self.hub.apply(row)
+            self._road_at[server_set] = time.monotonic()
+        self.hub.apply(server_set, row)
 
     def when_covered(self, server_set: str, position: int, then: Callable[[], None]) -> None:
         """Call `then` when all rows of the log up to seq `position` have been shown here."""
         feed = self.feeds[server_set]
         feed.when_covered(position, then)
+        self._read_soon(feed)
+
+    def _read_soon(self, feed: Feed) -> None:
         if feed.behind:
             self.lanes.loop.call_later(GAP_PATIENCE, self._read_if_behind, feed)
 
@@ -83,33 +104,63 @@ class Process:
         """Somebody came or went: announce it soon."""
         self._changed.set()
 
-    @property
-    def road_open(self) -> bool:
-        """Whether a message went gateway, queue, log and back within the last `ROAD_STALE` s."""
-        return self.road_at > 0 and time.monotonic() - self.road_at < ROAD_STALE
+    def roads(self) -> dict[str, bool]:
+        """SET -> whether a message went gateway, queue, log and back within the last `ROAD_STALE` s."""
+        now = time.monotonic()
+        return {name: now - self._road_at.get(name, -ROAD_STALE) < ROAD_STALE for name in self.feeds}
 
     async def start(self) -> None:
         """Subscribe, then read where each log ends; returns when connections may be accepted."""
-        channel = await self._subscribe()
-        self._tasks = [
-            asyncio.ensure_future(self._receive(channel)),
-            asyncio.ensure_future(self._sweep()),
-            asyncio.ensure_future(self._beat()),
-        ]
-        await self._opened.wait()
-
-    async def _subscribe(self) -> str:
-        groups = [hints.EVERY_GATEWAY, self.id, *map(feed_group, self.feeds)]
         while True:
             try:
-                channel: str = await self._layer.new_channel()
-                for group in groups:
-                    await self._layer.group_add(group, channel)
+                self._channel = await self._layer.new_channel()
+                for group in (hints.EVERY_GATEWAY, self.id):
+                    await self._layer.group_add(group, self._channel)
+                for server_set in self._own_sets():
+                    await self._subscribe(server_set)
+                break
             except (OSError, aioredis.RedisError) as error:
                 logger.warning("channel layer not reached, trying again: %s", error)
                 await asyncio.sleep(0.5)
-            else:
-                return channel
+        self._tasks = [
+            asyncio.ensure_future(self._receive(self._channel)),
+            asyncio.ensure_future(self._sweep()),
+            asyncio.ensure_future(self._beat()),
+        ]
+        while not self.lanes.opened:
+            await self._log_found(1.0)
+        give_up_at = time.monotonic() + OPEN_PATIENCE
+        while self.lanes.opened < self.feeds.keys() and time.monotonic() < give_up_at:
+            await self._log_found(1.0)
+
+    async def _log_found(self, seconds: float) -> None:
+        """Until a feed learns where its log ends, or for so long."""
+        self._opened.clear()
+        try:
+            await asyncio.wait_for(self._opened.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    async def _subscribe(self, server_set: str) -> None:
+        """Follow a SET's log, from where it ends."""
+        await self._layer.group_add(feed_group(server_set), self._channel)
+        if server_set not in self.feeds:
+            self.feeds[server_set] = Feed(
+                server_set, partial(self._apply, server_set), self._skipped(server_set)
+            )
+            self._read(self.feeds[server_set])
+
+    def _skipped(self, server_set: str) -> Callable[[int], None]:
+        return lambda position: self.hub.skipped(server_set, position)
+
+    async def follow(self, server_set: str) -> None:
+        """Follow the log of another cluster's SET too: its messages are acknowledged by their rows."""
+        if server_set in self.feeds or server_set not in topology.current.sets:
+            return
+        await self._subscribe(server_set)
+        give_up_at = time.monotonic() + OPEN_PATIENCE
+        while server_set not in self.lanes.opened and time.monotonic() < give_up_at:
+            await self._log_found(1.0)
 
     async def _receive(self, channel: str) -> None:
         takes = {
@@ -117,6 +168,8 @@ class Process:
             "notify": self._on_notify,
             "drop": self._on_drop,
             "newer": self._on_newer,
+            "signal": self._on_signal,
+            "room": self.hub.rooms.told,
         }
         while True:
             message: dict[str, Any] = {}
@@ -130,12 +183,13 @@ class Process:
 
     def _on_hint(self, message: dict[str, Any]) -> None:
         hint = Hint.unpack(message["data"])
-        feed = self.feeds[hint.server_set]
-        feed.offer(hint)
+        feed = self.feeds.get(hint.server_set)
+        if feed is not None:
+            feed.offer(hint)
         if hint.gateway == self.id:
             self.lanes.answered(hint.number, list(hint.answers))
-        if feed.behind:
-            self.lanes.loop.call_later(GAP_PATIENCE, self._read_if_behind, feed)
+        if feed is not None:
+            self._read_soon(feed)
 
     def _read_if_behind(self, feed: Feed) -> None:
         if feed.behind:
@@ -148,14 +202,16 @@ class Process:
             self._reading.add(feed.server_set)
             after = msgpack.packb(feed.covered)
             request = Request(0, "", "readFeed", feed.server_set, after)
-            self.lanes.enter(request, lambda pending, answer: self._on_read(feed, answer))
+            self.lanes.enter(
+                request, lambda pending, answer: self._on_read(feed, answer), server_set=feed.server_set
+            )
 
     def _on_read(self, feed: Feed, answer: Answer) -> None:
         self._reading.discard(feed.server_set)
         if not answer.status:
             feed.read(Hint.unpack(answer.payload), answer.position)
-            if all(each.covered >= 0 for each in self.feeds.values()):
-                self._opened.set()
+            self.lanes.opened.add(feed.server_set)
+            self._opened.set()
             if feed.covered < answer.position:
                 self._read(feed)
 
@@ -171,6 +227,12 @@ class Process:
             if connection is not None:
                 connection.close()
 
+    def _on_signal(self, message: dict[str, Any]) -> None:
+        for tenant, user, topic, payload, but in message["signals"]:
+            for connection in self.hub.users.get((tenant, user), ()):
+                if connection.id != but:
+                    connection.signal(topic, payload)
+
     def _on_newer(self, message: dict[str, Any]) -> None:
         for tenant, user, platform, device, newer_id, since in message["connections"]:
             for other in list(self.hub.users.get((tenant, user), ())):
@@ -182,9 +244,23 @@ class Process:
         while True:
             await asyncio.sleep(SWEEP)
             try:
+                await self._route()
                 self.lanes.sweep()
             except Exception:
                 logger.exception("a look at the lanes failed")
+
+    async def _route(self) -> None:
+        """Follow the topology: its tables, and who of the nodes is alive."""
+        seen = (topology.current, self._watch.down)
+        if seen == self._routed:
+            return
+        before, self._routed = self._routed[0], seen
+        for server_set in self._own_sets():
+            if server_set not in self.feeds:
+                await self._subscribe(server_set)
+        self.lanes.follow(seen[0].without(seen[1]))
+        if seen[0].clusters != before.clusters:
+            self.hub.rehome(seen[0], {name: feed.covered for name, feed in self.feeds.items()})
 
     async def _beat(self) -> None:
         beaten = 0.0
@@ -217,14 +293,15 @@ class Process:
             self._read(feed)
         self.hub.drop_dead(now)
         self._drain.step()
-        # Not before the feeds know where their logs end: no row from before that is shown or acknowledged.
-        if self._opened.is_set() and now - self.road_at > CANARY_AFTER and not self._canary_out:
-            self._canary_out = True
-            self.lanes.enter(Request(0, "", "canary", "canary", b""), self._on_canary)
-        moved = self.hub.take_cursors()
-        if moved:
+        self.hub.rooms.every_second(now)
+        for name in self.lanes.opened - self._canaries:
+            if now - self._road_at.get(name, 0.0) > CANARY_AFTER:
+                self._canaries.add(name)
+                request = Request(0, "", "canary", "canary", b"")
+                self.lanes.enter(request, self._on_canary, server_set=name)
+        for server_set, moved in self.hub.take_cursors().items():
             request = Request(0, "", "ackCursor", "cursors", msgpack.packb(moved))
-            self.lanes.enter(request, lambda pending, answer: None)
+            self.lanes.enter(request, lambda pending, answer: None, server_set=server_set)
 
     def _measure(self) -> None:
         metrics.USERS.put(len(self.hub.users))
@@ -232,7 +309,7 @@ class Process:
         metrics.traffic.hand_over()
 
     def _on_canary(self, pending: Pending, answer: Answer) -> None:
-        self._canary_out = False
+        self._canaries.discard(pending.server_set)
 
     async def _announce(self, *, beat: bool) -> None:
         """Write this gateway's beat, presence and ledger; all of it again when Redis has lost it."""
@@ -249,18 +326,29 @@ class Process:
                     load = msgpack.packb([self.access_point, len(self.hub.connections)])
                     pipeline.set(presence.load_key(self.id), load, px=int(presence.MISSED * 1000))
                     self._put_ledger(pipeline)
+                    self.hub.rooms.announce(pipeline)
                 pipeline.expire(key, 10)
-                kept = (await pipeline.execute())[0]
+                pipeline.hgetall(heartbeats.NODES)
+                kept, *_, nodes = await pipeline.execute()
+            self._look_at_nodes({name.decode(): value for name, value in nodes.items()})
             if not kept and self.hub.users.keys() - changed:
                 self.hub.changed.update(self.hub.users)
                 self._owed.clear()
+                self.hub.rooms.forgotten()
                 self.wake()
         except BaseException:
             self.hub.changed |= changed
+            self._look_at_nodes(None)
             raise
+        self._news.tell(changed, self.hub.users, time.monotonic())
         newer = [self._newer(c) for key_ in changed for c in self.hub.users.get(key_, ())]
         if newer:
             await self._layer.group_send(hints.EVERY_GATEWAY, {"type": "newer", "connections": newer})
+
+    def _look_at_nodes(self, beats: dict[str, bytes] | None) -> None:
+        expected = [node.name for node in topology.current.nodes]
+        for finding in self._watch.look(beats, expected, time.monotonic()):
+            logger.warning("node %s is %s: %s", *finding)
 
     def _put_presence(self, pipeline: Any, key: str, changed: set[tuple[int, str]]) -> None:
         for tenant, user in changed:
@@ -283,7 +371,9 @@ class Process:
         for connection in self.hub.busy | {c for c in self.hub.connections.values() if c.notified_at}:
             due = connection.due_at()
             if due is not None and due - connection.backoff < mono - presence.BEAT:
-                owed[connection.home][f"{self.id}/{connection.id}"] = int((wall + due - mono) * 1000)
+                owed.setdefault(connection.home, {})[f"{self.id}/{connection.id}"] = int(
+                    (wall + due - mono) * 1000
+                )
         for server_set, its in owed.items():
             gone = self._owed.get(server_set, set()) - its.keys()
             if gone:
@@ -325,9 +415,13 @@ async def _start() -> Process:
             return process
 
 
-async def submit(request: Request) -> Reply:
-    """Send a request from this process on its road and wait for its answer: the server API's way in."""
+async def submit(request: Request, server_set: str = "") -> Reply:
+    """Send a request from this process on its road and wait for its answer: the server API's way in.
+
+    It goes to its target's SET, or to the one that is named.
+    """
     process = await running()
+    await process.follow(server_set or topology.current.home(request.tenant, request.target))
     answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def resolve(pending: Pending, answer: Answer) -> None:
@@ -336,5 +430,5 @@ async def submit(request: Request) -> Reply:
         if not answered.done():
             answered.set_result(Reply(answer.status, answer.time, pending.request.uid, answer.payload))
 
-    process.lanes.enter(request, resolve)
+    process.lanes.enter(request, resolve, server_set=server_set)
     return await answered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery import current_app
@@ -30,10 +31,17 @@ class Publisher:
 
     def depth(self, queue: str) -> int:
         """How many tasks wait in a queue; raises what kombu raises, as `publish` does."""
+        return self._ask(lambda channel: channel.queue_declare(queue, passive=True).message_count)
+
+    def purge(self, queue: str) -> int:
+        """Delete what waits in a queue; how many tasks it was. Raises likewise."""
+        return self._ask(lambda channel: channel.queue_purge(queue))
+
+    def _ask(self, question: Callable[[Any], Any]) -> int:
         try:
             channel: Any = self._open().channel
             try:
-                return int(channel.queue_declare(queue, passive=True).message_count)
+                return int(question(channel))
             except channel.connection.client.channel_errors:  # no such queue: Redis keeps no empty ones
                 if not isinstance(channel, Channel):
                     self.close()  # AMQP ends a channel that asks for what is not there

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 64  # pushes that a connection may leave unacknowledged; past it, notices
 OUTBOX_MAX = 1024  # frames that wait for a socket which a server with back-pressure holds up
+SENT_MAX = 4096  # messages for other SETs whose copies have not come back; see sent_elsewhere
 DUE = 5.0  # s without acknowledgement after which a device is notified; doubled each time
 DUE_MAX = 300.0  # s
 LINGER = 0.5  # s between a last DISCONNECT and the close: it must be flushed first (PROTOCOL 6.10)
@@ -79,14 +80,17 @@ class Connection:
 
     __slots__ = (
         "_next_id",
+        "_sent",
         "acknowledged",
         "address",
         "app_key",
         "backoff",
+        "changes",
         "closed",
         "device",
         "ending",
         "generation",
+        "groups",
         "heard_at",
         "home",
         "id",
@@ -96,10 +100,12 @@ class Connection:
         "notified_at",
         "outbox",
         "platform",
+        "polls",
         "position",
         "pulled",
         "pulls",
         "reading",
+        "rooms",
         "sdk",
         "seen",
         "send",
@@ -124,6 +130,7 @@ class Connection:
         self.sdk = ""
         self.address = ""
         self.socket: Socket | None = None  # where the server offers one
+        self.polls = False  # long polling: a push that arrives with a pull's reply is lost (PROTOCOL 6.3)
         self.since = time.time_ns() // 1_000_000
         self.heard_at = time.monotonic()
         self.ending = False  # a DISCONNECT was written: what it still sends is not looked at
@@ -142,7 +149,11 @@ class Connection:
         self.acknowledged = 0  # ms: everything up to it was acknowledged
         self.pulled: dict[int, int] = {}  # messageId of a pull -> its newest time, until QUERYCON
         self.in_flight = 0  # publishes and queries without an answer
+        self.rooms: dict[str, Any] = {}  # the chatrooms that it has joined; apps.routing.rooms has the values
         self._next_id = 65536
+        self._sent: dict[str, None] = {}
+        self.groups: frozenset[str] | None = None  # of the user; None: not known, a pull must ask for them
+        self.changes: list[tuple[int, str, bool]] = []  # (seq, group, comes) while a pull is out
 
     # --- writing
 
@@ -216,7 +227,9 @@ class Connection:
                 self.write(packets.encode_push(row.time // 1000, self.user, self._take_id(), body, qos=0))
                 traffic.pushed(row.time)
         elif row.seq > self.position:
-            if self._up_to_date and len(self.window) < WINDOW:
+            # An SDK makes its cursor of the time that a push shows: it must be the one of its inbox.
+            pushes = self._up_to_date and not self.polls and len(self.window) < WINDOW
+            if pushes and row.sent == row.time:
                 message_id = self._take_id()
                 self.window[message_id] = (row.time, time.monotonic())
                 self.seen = max(self.seen, row.time)
@@ -227,7 +240,9 @@ class Connection:
             else:
                 self._keep(row)
                 if self._up_to_date:
-                    self.reading = Reading.BEHIND  # the notice goes when the window has emptied
+                    self.reading = Reading.BEHIND
+                    if not self.window:  # otherwise the notice goes when it has emptied
+                        self.notify()
 
     def show_sent(self, row: Row) -> None:
         """Sync a message that another device of the user has sent (PROTOCOL 3.6)."""
@@ -236,13 +251,39 @@ class Connection:
         # v2 asks for its own sent messages only in its first pull, and drops repeated ones by itself.
         if self._up_to_date or (self.generation == 2 and self.reading is not Reading.NOTHING):
             message_id = self._take_id()
-            self.write(packets.encode_sync(row.time // 1000, row.method, row.target, message_id, row.up))
-            self.write(packets.encode_puback(message_id, row.time, 0, row.uid))
+            self.write(packets.encode_sync(row.sent // 1000, row.method, row.target, message_id, row.up))
+            if not self.polls or self.generation != 2:  # which knows nothing to do with it (PROTOCOL 2.3)
+                self.write(packets.encode_puback(message_id, row.sent, 0, row.uid))
             traffic.syncs += 1
             self.seen = max(self.seen, row.time)
             self.shown = max(self.shown, row.time)
         else:
             self._keep(row)
+
+    def sent_elsewhere(self, uid: str) -> None:
+        """It has sent a message to a user of another SET: a copy for the sender's other devices will come."""
+        if len(self._sent) >= SENT_MAX:
+            del self._sent[next(iter(self._sent))]
+        self._sent[uid] = None
+
+    def has_sent(self, uid: str) -> bool:
+        """Whether the copy that has come is of a message of its own; once."""
+        return bool(self._sent) and self._sent.pop(uid, uid) is None
+
+    def fall_behind(self, position: int) -> None:
+        """It was not shown rows up to seq `position`: it must pull."""
+        self.missed = position
+        self.missed_time = max(self.missed_time, self.seen + 1)
+        if self.reading is Reading.LIVE:
+            self.reading = Reading.BEHIND
+            if not self.pulls:
+                self.notify()
+
+    def move(self, home: str, covered: int) -> None:
+        """The user's slot went to another SET, whose log counts from elsewhere, up to `covered` so far."""
+        self.home = home
+        self.position = -1
+        self.fall_behind(covered)
 
     def notify(self) -> None:
         """One `s_ntf`: pull what you were not shown."""
@@ -250,6 +291,10 @@ class Connection:
         notice = NotifyMsg(type=1, time=self.missed_time).SerializeToString()
         self.write(packets.encode_notify(self.missed_time // 1000, self.user, notice))
         traffic.notices += 1
+
+    def signal(self, topic: str, payload: bytes) -> None:
+        """A notice of another kind, such as `s_cmd` (PROTOCOL 4.2)."""
+        self.write(packets.encode_notify(int(time.time()), self.user, payload, topic=topic))
 
     # --- hearing
 
@@ -268,11 +313,17 @@ class Connection:
         newest = self.pulled.pop(message_id, 0)
         self.acknowledged = max(self.acknowledged, newest)
 
-    def pull_answered(self, message_id: int, answer: Answer) -> None:
-        """The reply of a pull has just been written."""
+    def pull_answered(self, message_id: int, answer: Answer, home: str) -> None:
+        """The reply of a pull has just been written. `home`: the SET that was asked."""
         self.pulls -= 1
         self.pulled = {message_id: answer.newest}
         self.seen = max(self.seen, answer.newest)
+        if home != self.home:  # it has moved since
+            self.reading = Reading.BEHIND
+            self.missed_time = max(self.missed_time, answer.newest + 1)
+            if not self.pulls:
+                self.notify()
+            return
         if not answer.finished:
             self.reading = Reading.BEHIND
             self.missed_time = max(self.missed_time, answer.newest + 1)

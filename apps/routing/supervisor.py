@@ -8,16 +8,18 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import redis
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from apps.accounts.snapshot import Renewed
-from apps.routing import metrics
+from apps.routing import heartbeats, metrics
 from apps.routing.crew import Broker, Crew
 from apps.routing.lease import Lease
 from apps.routing.models import Actor, Node
@@ -26,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 LOOK = 0.25  # s between two looks at the workers; the end of one of them is noticed at once
 NAME_WAIT = 3.0  # s that the session of a supervisor that was killed may live on in the database
-RETRY = 0.5  # s between two tries to reach the database
+RETRY = 0.5  # s between two tries to reach the database, and Redis
+HUNG = 5.0  # s without a look at the workers after which no beat says that they serve; a broker may take 2
 KINDS = ("message", "query")
 
 
@@ -42,9 +45,9 @@ class Plan:
     workers: dict[str, tuple[int, int]]
 
     def queues(self, node: str, kind: str) -> list[str]:
-        """What a worker consumes. The SET's timed work is done by the query workers of all its nodes."""
-        own = f"{self.server_set}.{node}.{kind}"
-        return [own, f"{self.server_set}.beat"] if kind == "query" else [own]
+        """What a worker consumes. The SET's own work is done by the query workers of all its nodes."""
+        own, of_set = f"{self.server_set}.{node}.{kind}", self.server_set
+        return [own, f"{of_set}.exchange", f"{of_set}.beat"] if kind == "query" else [own]
 
 
 def read_plan(name: str, previous: Plan | None) -> Plan:
@@ -61,6 +64,63 @@ def read_plan(name: str, previous: Plan | None) -> Plan:
     return Plan(node.server_set.name, bounds)
 
 
+class Heart:
+    """Beats for a node, in a thread: a Redis that hangs keeps nobody from looking after the workers."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._client = heartbeats.connect()
+        self._told: tuple[float, bool, heartbeats.Report] | None = None
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def tell(self, report: heartbeats.Report, *, serves: bool) -> None:
+        """How the node is now; to be called all the time. It beats while it serves."""
+        self._told = time.monotonic(), serves, report
+
+    def leave(self) -> None:
+        """Say that the node ends, soon; `join` waits until it is said."""
+        self._left.set()
+
+    def join(self) -> None:
+        self._thread.join(2 * heartbeats.PATIENCE)
+
+    def _run(self) -> None:
+        incarnation = f"{os.getpid()}.{time.time_ns()}"
+        beats = 0
+        pause = 0.0
+        away = False
+        while not self._left.wait(pause):
+            began = time.monotonic()
+            pause = heartbeats.BEAT
+            if self._told is None or began - self._told[0] > HUNG:
+                continue
+            _, serves, report = self._told
+            try:
+                if serves:
+                    beats += 1
+                    heartbeats.beat(self._client, self._node, incarnation, beats, report)
+                else:
+                    heartbeats.report(self._client, self._node, report)
+            except (redis.RedisError, OSError) as error:
+                if not away:
+                    logger.warning("node %s cannot beat: %s", self._node, error)
+                away = True
+                pause = RETRY
+            else:
+                if away:
+                    logger.info("node %s beats again", self._node)
+                away = False
+                pause = max(began + heartbeats.BEAT - time.monotonic(), 0.0)
+        try:
+            heartbeats.leave(self._client, self._node)
+        except (redis.RedisError, OSError) as error:
+            logger.warning("node %s leaves unannounced: %s", self._node, error)
+
+
 class Supervisor:
     """One per node name, in the main thread of a process of its own: Linux ends a child with its thread."""
 
@@ -68,6 +128,7 @@ class Supervisor:
         self.node = node
         self._plan: Renewed[Plan] = Renewed(f"node {node}", partial(read_plan, node), every=2.0)
         self._lease = Lease(f"node {node}")
+        self._heart = Heart(node)
         self._file: Path = settings.DATA_DIR / f"node-{node}.json"
         self._written = ""
         self._ending = False
@@ -84,17 +145,20 @@ class Supervisor:
         broker = Broker()
         crews = {kind: Crew(plan.queues(self.node, kind), broker) for kind in KINDS}
         logger.info("node %s works: %s", self.node, plan.workers)
+        self._heart.start()
         try:
             while not self._ending:
                 self._look(crews, self._plan.current)
                 self._pause(LOOK)
         finally:
+            self._heart.leave()
             # Told to end all at once; each crew then waits for its own.
             for crew in crews.values():
                 for worker in crew.workers.values():
                     worker.end(time.monotonic())
             for crew in crews.values():
                 crew.end()
+            self._heart.join()
             self._file.unlink(missing_ok=True)
             self._lease.stop()
 
@@ -145,6 +209,18 @@ class Supervisor:
     def _look(self, crews: dict[str, Crew], plan: Plan) -> None:
         for kind, crew in crews.items():
             crew.look(time.monotonic(), *plan.workers[kind])
+        self._write_file(crews)
+        now = time.monotonic()
+        report: heartbeats.Report = {
+            "set": plan.server_set,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "kinds": {kind: crew.report(now) for kind, crew in crews.items()},
+            "faults": sorted(fault for crew in crews.values() for fault in crew.faults)[-heartbeats.FAULTS :],
+        }
+        self._heart.tell(report, serves=all(crew.serves(now) for crew in crews.values()))
+
+    def _write_file(self, crews: dict[str, Crew]) -> None:
         workers = [
             {"pid": worker.process.pid, "kind": kind}
             for kind, crew in crews.items()

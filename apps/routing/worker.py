@@ -102,7 +102,13 @@ def main() -> None:
     pipe = Pipe(spec["pipe"])
     die_with(spec["parent"], pipe)
     django.setup()
+
+    from apps.accounts.directory import directory  # its models need Django to be set up
+    from apps.routing.topology import topology
+
     metrics.start(settings.DATA_DIR / "metrics")
+    directory.start()  # the cluster of a tenant, without which no home is found
+    topology.start()
     warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
     for name in ("celery", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise

@@ -4,12 +4,14 @@ import time
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.contrib.auth.models import User as Operator
 from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import BlockEntry, Tenant, User
 from apps.messaging.models import Message
+from apps.routing import topology
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from tests.accounts.tenants import renewed
 
@@ -21,6 +23,12 @@ def operator(tenants: tuple[Tenant, Tenant]) -> Client:
     client = Client()
     client.force_login(Operator.objects.create_superuser("operator"))
     return client
+
+
+@pytest.fixture
+def two_sets(databases: None) -> None:
+    topology.bootstrap(sets=2)
+    topology.topology.renew()
 
 
 def post(client: Client, view: str, **form: object) -> str:
@@ -108,11 +116,44 @@ def test_block_entries_are_those_of_the_set_and_can_be_lifted(
     assert not BlockEntry.objects.exists()
 
 
+def test_a_sets_rows_are_those_of_the_set_that_is_chosen_on_the_rows_own_pages_too(
+    operator: Client, tenants: tuple[Tenant, Tenant], two_sets: None
+) -> None:
+    for name, blocked in (("set1", "mallory"), ("set2", "trudy")):
+        # The same key in both: each SET counts for itself.
+        BlockEntry.objects.using(name).create(pk=7, tenant_id=tenants[0].pk, owner="alice", blocked=blocked)
+    path = reverse("admin:accounts_blockentry_changelist")
+    page = operator.get(path).content.decode()
+    assert "mallory" in page and "trudy" not in page and "?set=set2" in page
+    page = operator.get(path, {"set": "set2"}).content.decode()
+    assert "trudy" in page and "mallory" not in page
+    (link,) = re.findall(r'href="([^"]*/7/change/[^"]*)"', page)
+    assert "trudy" in operator.get(link).content.decode()
+    operator.post(link.replace("/change/", "/delete/"), {"post": "yes"})
+    assert not BlockEntry.objects.using("set2").exists()
+    assert BlockEntry.objects.using("set1").get().blocked == "mallory"
+    assert operator.get(path, {"set": "set3"}).status_code == 404
+
+
+def test_who_may_only_look_at_block_entries_cannot_lift_them(
+    tenants: tuple[Tenant, Tenant], two_sets: None
+) -> None:
+    clerk = Operator.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_blockentry"))
+    client = Client()
+    client.force_login(clerk)
+    entry = BlockEntry.objects.create(tenant_id=tenants[0].pk, owner="alice", blocked="mallory")
+    assert "mallory" in client.get(reverse("admin:accounts_blockentry_changelist")).content.decode()
+    path = reverse("admin:accounts_blockentry_delete", args=[entry.pk])
+    assert client.post(path, {"post": "yes"}).status_code == 403 and BlockEntry.objects.exists()
+
+
 def test_a_message_can_be_read_but_not_changed(operator: Client, tenants: tuple[Tenant, Tenant]) -> None:
     up = UpStreamMessage(classname="RC:TxtMsg", content=b'{"content":"hi"}').SerializeToString()
     Message.objects.create(
-        seq=1, uid="u", time=1, tenant=tenants[0].pk, kind=1, sender="alice", target="bob",
-        conversation=1, flags=3, method="ppMsgP", up=up,
+        seq=1, uid="u", time=1, sent=1, tenant=tenants[0].pk, kind=1, sender="alice", target="bob",
+        conversation=1, flags=3, inbox=True, sendbox=True, export=False, target_slot=1, sender_slot=2,
+        method="ppMsgP", up=up,
     )  # fmt: skip
     path = reverse("admin:messaging_message_change", args=[1])
     page = operator.get(path).content.decode()

@@ -21,8 +21,9 @@ from apps.routing.protocol.packets import (
     encode_puback,
     encode_push,
     encode_queryack,
+    encode_sync,
 )
-from bench.client import OWN, Client, text_message
+from bench.client import OWN, Client, text_message, websocket_url
 from bench.wire import frame
 
 SECONDS = 5.0
@@ -244,6 +245,25 @@ async def test_own_messages_of_this_page_are_not_shown_and_others_are(
     _, request = await server.pull()
     assert (request.sendBoxSyncTime, bob.seen) == (310, [310])
     assert bob.heard == [("context", 0, "uid-300", 300)]
+
+
+async def test_what_another_device_sent_is_shown_with_its_receipt_once(
+    server: ScriptedServer, bob: Bob
+) -> None:
+    await finish_first_pull(server, bob)
+    server.send(encode_sync(1, "ppMsgP", "alice", 65535, text_message(b"{}")))
+    server.send(encode_sync(1, "ppMsgP", "alice", 65534, text_message(b"{}")))
+    server.send(encode_puback(65535, 200, 0, "uid-200"))
+    server.send(encode_puback(65535, 200, 0, "uid-200"))
+    server.notify()
+    _, request = await server.pull()
+    assert (bob.seen, bob.heard) == ([200], [])
+    assert (request.sendBoxSyncTime, request.syncTime) == (200, 100)
+
+
+def test_a_second_device_names_its_platform() -> None:
+    assert "&platform=PC&" in websocket_url("http://im.example:80", "key", "token", "PC")
+    assert "platform" not in websocket_url("http://im.example:80", "key", "token")
 
 
 async def test_a_lost_connection_fails_what_is_unanswered_and_is_made_again(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.ledger import Ledger
+from bench.ledger import Books, Ledger
 
 
 @pytest.fixture
@@ -102,6 +102,27 @@ def test_another_uid_or_time_than_acknowledged_is_a_mismatch(ledger: Ledger) -> 
     ledger.shown("alice", "bob", 0, "uid-0", 999)
     ledger.shown("alice", "bob", 1, "uid-other", 1001)
     assert ledger.verdict().faults == {"mismatched": 2}
+
+
+def test_an_acknowledged_message_that_comes_back_to_its_device_is_an_echo(ledger: Ledger) -> None:
+    show(ledger, *send(ledger, 2))
+    ledger.attempted("alice", "bob")
+    ledger.echoed("alice", "bob", 1)
+    ledger.echoed("alice", "bob", 2)
+    assert ledger.verdict().faults == {"echoes": 1}
+
+
+def test_books_want_a_message_in_each_of_their_places() -> None:
+    books = Books(received=Ledger(), copied=Ledger())
+    first, second = books.attempted("alice", "bob"), books.attempted("alice", "bob")
+    books.acknowledged("alice", "bob", first, "uid-0", 1000)
+    books.refused("alice", "bob", second, 20607)
+    books["received"].shown("alice", "bob", first, "uid-0", 1000)
+    assert list(books.missing()) == [("alice", "bob", first)]
+    assert books.verdict().faults == {"missing": 1}
+    books["copied"].shown("alice", "bob", first, "uid-0", 1000)
+    assert list(books.missing()) == []
+    assert (books.verdict().faults, books.verdict().delivered) == ({}, 2)
 
 
 def test_a_message_that_nobody_sent_is_invented(ledger: Ledger) -> None:

@@ -48,13 +48,13 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_right(name: str, val
     [
         (
             "postgresql://u:p%40@db:5433/im?sslmode=require",
-            "postgresql://u:p%40@db:5433/im_set1?sslmode=require",
+            "postgresql://u:p%40@db:5433/im_{set}?sslmode=require",
         ),
-        ("postgresql:///im?host=/run/pg", "postgresql:///im_set1?host=/run/pg"),
+        ("postgresql:///im?host=/run/pg", "postgresql:///im_{set}?host=/run/pg"),
     ],
 )
-def test_the_database_of_the_set_is_beside_the_control_database(control: str, expected: str) -> None:
-    assert read({"IMCLOUD_DATABASE_URL": control}).set_database == expected
+def test_the_databases_of_the_sets_are_beside_the_control_database(control: str, expected: str) -> None:
+    assert read({"IMCLOUD_DATABASE_URL": control}).set_databases == expected
 
 
 @pytest.mark.parametrize(

@@ -2,43 +2,52 @@
 
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.messaging.log import Appended, Entry, Log, conversation, offsets
+from apps.messaging.log import Appended, Elsewhere, Entry, Log, conversation, offsets
 from apps.messaging.models import PRIVATE
+from apps.routing.topology import slot
+from tests.messaging import conftest
+from tests.messaging.conftest import user
 
-pytestmark = pytest.mark.django_db(databases=["set1"], transaction=True)
+HERE = user("set1")
+FAR = user("set2")
 
 
-def entry(sender: str = "a", target: str = "b", uid: str = "", seen: int = 0) -> Entry:
-    return Entry(uid or uuid.uuid4().hex, 1, PRIVATE, sender, target, 3, "ppMsgP", b"\x08\x03", seen)
+def entry(**facts: Any) -> Entry:
+    """A message between two users of set1, unless others are named."""
+    return conftest.entry(**{"sender": HERE, "target": user("set1", but=HERE)} | facts)
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    connections["set1"].ensure_connection()
-    one = Log("set1")
-    with connections["set1"].cursor() as cursor:
-        cursor.execute("INSERT INTO messaging_head VALUES (1, 1, 0, 0) ON CONFLICT (id) DO NOTHING")
-    yield one
-    one.close()
+def log(sets: dict[str, Log]) -> Log:
+    return sets["set1"]
 
 
 def stored(log: Log) -> list[tuple[int, str, int]]:
     return log.read("SELECT seq, uid, time FROM messaging_message ORDER BY seq", ())
 
 
+def sides(log: Log) -> list[tuple[str, bool, bool, bool]]:
+    """(uid, inbox, sendbox, export) of all rows."""
+    return log.read("SELECT uid, inbox, sendbox, export FROM messaging_message ORDER BY seq", ())
+
+
+def places(appended: Appended) -> list[tuple[int, int]]:
+    """(seq, time) of the rows that are new."""
+    return [(row.seq, row.time) for row in appended.rows]
+
+
 def test_a_batch_takes_one_range_of_the_log_in_its_order(log: Log) -> None:
     entries = [entry() for _ in range(5)]
     appended = log.append(entries, within=1)
     assert appended.upto - appended.before == 5
-    assert [seq for seq, _ in appended.places] == list(range(appended.before + 1, appended.upto + 1))
+    assert [seq for seq, _ in places(appended)] == list(range(appended.before + 1, appended.upto + 1))
     assert [uid for _, uid, _ in stored(log)] == [e.uid for e in entries]
 
 
@@ -46,16 +55,16 @@ def test_a_batch_appended_twice_is_stored_once_at_its_first_place(log: Log) -> N
     entries = [entry() for _ in range(3)]
     first = log.append(entries, within=1)
     again = log.append([*entries, new := entry()], within=1)
-    assert again.places[:3] == first.places
-    assert again.repeated == {0, 1, 2}
+    assert again.repeated == dict(zip((e.uid for e in entries), places(first), strict=True))
+    assert [row.uid for row in again.rows] == [new.uid]
     assert (again.before, again.upto) == (first.upto, first.upto + 1)
     assert [uid for _, uid, _ in stored(log)] == [e.uid for e in [*entries, new]]
 
 
 def test_times_rise_past_what_the_sender_has_seen_and_past_every_earlier_batch(log: Log) -> None:
     future = time.time_ns() // 1_000_000 + 30_000  # ms: by the clock of another SET
-    (_, first), (_, second) = log.append([entry(seen=future), entry()], within=1).places
-    ((_, later),) = log.append([entry("x", "y")], within=1).places
+    (_, first), (_, second) = places(log.append([entry(seen=future), entry()], within=1))
+    ((_, later),) = places(log.append([entry()], within=1))
     assert future < first < second < later
 
 
@@ -88,7 +97,7 @@ def test_writers_side_by_side_leave_no_gap_and_a_reader_by_seq_misses_nothing(lo
         thread.join()
     done.set()
     reader.join()
-    assert read == sorted(seq for batch in appended for seq, _ in batch.places)
+    assert read == sorted(seq for batch in appended for seq, _ in places(batch))
     assert read == list(range(read[0], read[0] + 240))
 
 
@@ -103,14 +112,64 @@ def test_a_connection_that_breaks_between_batches_is_opened_again(log: Log) -> N
     assert len(stored(log)) == 2
 
 
+def test_a_batch_with_messages_of_another_sets_slots_names_them_and_stores_nothing(log: Log) -> None:
+    before = log.read("SELECT seq, time FROM messaging_head", ())
+    with pytest.raises(Elsewhere) as refused:
+        log.append([entry(), entry(target=FAR), entry(), entry(target=FAR)], within=1)
+    assert refused.value.indexes == {1, 3}
+    assert stored(log) == []
+    assert log.read("SELECT seq, time FROM messaging_head", ()) == before
+
+
+def test_what_is_stored_already_gets_its_place_beside_a_message_of_another_sets_slot(log: Log) -> None:
+    known = entry()
+    log.append([known], within=1)
+    with pytest.raises(Elsewhere) as refused:
+        log.append([known, entry(target=FAR)], within=1)
+    assert refused.value.indexes == {1}
+
+
+def test_a_message_from_another_sets_user_is_marked_for_that_set_and_not_synced_here(log: Log) -> None:
+    own, far = entry(), entry(sender=FAR)
+    appended = log.append([own, far], within=1)
+    assert sides(log) == [(own.uid, True, True, False), (far.uid, True, False, True)]
+    assert appended.exported == 1 << slot("1", FAR)
+    assert [(row.to, row.sync) for row in appended.rows] == [((own.target,), True), ((far.target,), False)]
+
+
+def test_a_hidden_message_is_neither_in_its_senders_box_nor_for_his_set(log: Log) -> None:
+    own, far = entry(hidden=True), entry(sender=FAR, hidden=True)
+    appended = log.append([own, far], within=1)
+    assert sides(log) == [(own.uid, True, False, False), (far.uid, True, False, False)]
+    assert appended.exported == 0
+    assert [row.sync for row in appended.rows] == [False, False]
+
+
+def test_a_copy_and_its_origin_are_both_in_one_log_once_each(log: Log) -> None:
+    origin, copy = entry(uid="same"), entry(uid="same", copy=True, sent=1)
+    first = log.append([origin], within=1)
+    second = log.append([copy], within=1)
+    assert sides(log) == [("same", True, True, False), ("same", False, True, False)]
+    assert [(row.to, row.sync) for row in second.rows] == [((), True)]
+    assert log.append([origin], within=1).repeated == {"same": places(first)[0]}
+    assert log.append([copy], within=1).repeated == {"same": places(second)[0]}
+    assert len(stored(log)) == 2
+
+
+def test_a_copy_belongs_where_its_sender_is_at_home_whoever_the_receiver_is(log: Log) -> None:
+    log.append([entry(target=FAR, copy=True)], within=1)
+    with pytest.raises(Elsewhere):
+        log.append([entry(sender=FAR, copy=True)], within=1)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), max_size=40))
 def test_no_two_messages_of_one_inbox_share_a_time(pairs: list[tuple[str, str]]) -> None:
-    entries = [entry(sender, target, uid="x") for sender, target in pairs]
+    entries = [entry(sender=sender, target=target, uid="x") for sender, target in pairs]
     latest: dict[str, int] = {}
     for one, offset in zip(entries, offsets(entries), strict=True):
-        for user in {one.sender, one.target}:
-            assert offset > latest.get(user, -1)
-            latest[user] = offset
+        for name in {one.sender, one.target}:
+            assert offset > latest.get(name, -1)
+            latest[name] = offset
 
 
 def test_a_private_conversation_is_the_same_from_both_sides_and_another_one_in_another_tenant() -> None:

@@ -1,12 +1,10 @@
 """Pulls against a real log: pages by count and by size, and a client that lies about what it has."""
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 import pytest
-from django.db import connections
 
 from apps.messaging import log
 from apps.messaging.log import Entry, Log
@@ -21,16 +19,15 @@ from apps.routing.protocol.im_pb2 import (
     SyncRequestMsg,
     UpStreamMessage,
 )
+from tests.messaging.conftest import user
 
-pytestmark = pytest.mark.django_db(databases=["set1"], transaction=True)
+ALICE = user("set1")
+BOB = user("set1", but=ALICE)
 
 
 @pytest.fixture(autouse=True)
-def own_log() -> Iterator[Log]:
-    with connections["set1"].cursor() as cursor:
-        cursor.execute("INSERT INTO messaging_head VALUES (1, 1, 0, 0) ON CONFLICT (id) DO NOTHING")
-    yield log.of("set1")
-    log.of("set1").close()
+def own_log(sets: dict[str, Log]) -> Log:
+    return sets["set1"]
 
 
 def store(sender: str, target: str, count: int, size: int = 10) -> None:
@@ -39,20 +36,20 @@ def store(sender: str, target: str, count: int, size: int = 10) -> None:
     log.of("set1").append(entries, within=1)
 
 
-def ask(user: str, **wanted: Any) -> tuple[Answer, DownStreamMessages]:
+def ask(asker: str, **wanted: Any) -> tuple[Answer, DownStreamMessages]:
     message = SyncRequestMsg(ispolling=False, isPullSend=True, **wanted)
-    request = Request(1, user, "pullMsg", user, message.SerializeToString(), generation=4)
+    request = Request(1, asker, "pullMsg", asker, message.SerializeToString(), generation=4)
     answer = pull("set1", request)
     return answer, DownStreamMessages.FromString(answer.payload)
 
 
 def test_pages_hold_everything_once_in_order_of_both_boxes() -> None:
-    store("alice", "bob", PULL_PAGE)
-    store("bob", "alice", PULL_PAGE // 2)
+    store(ALICE, BOB, PULL_PAGE)
+    store(BOB, ALICE, PULL_PAGE // 2)
     times: list[int] = []
     inbox = sendbox = 0
     while True:
-        _, reply = ask("bob", syncTime=inbox, sendBoxSyncTime=sendbox)
+        _, reply = ask(BOB, syncTime=inbox, sendBoxSyncTime=sendbox)
         times += [message.dataTime for message in reply.list]
         inbox = reply.syncTime
         sendbox = max([sendbox, *(m.dataTime for m in reply.list if m.direction == 1)])
@@ -64,35 +61,35 @@ def test_pages_hold_everything_once_in_order_of_both_boxes() -> None:
 
 def test_a_page_of_large_messages_ends_early_and_the_next_ones_bring_the_rest() -> None:
     size = PAGE_BYTES // 10
-    store("alice", "bob", 25, size)
-    answer, first = ask("bob", syncTime=0)
+    store(ALICE, BOB, 25, size)
+    answer, first = ask(BOB, syncTime=0)
     assert not first.finished and not answer.finished
     assert len(first.list) == 10
-    _, second = ask("bob", syncTime=first.syncTime)
-    _, third = ask("bob", syncTime=second.syncTime)
+    _, second = ask(BOB, syncTime=first.syncTime)
+    _, third = ask(BOB, syncTime=second.syncTime)
     assert third.finished
     assert len(first.list) + len(second.list) + len(third.list) == 25
 
 
 def test_a_client_that_claims_the_future_does_not_move_the_log_there(own_log: Log) -> None:
-    answer, reply = ask("mallory", syncTime=1 << 53)
+    answer, reply = ask(ALICE, syncTime=1 << 53)
     assert answer.newest == 0
     assert reply.syncTime == 1 << 53
-    far = Entry(uuid.uuid4().hex, 1, PRIVATE, "mallory", "bob", 3, "ppMsgP", b"", seen=1 << 53)
-    ((_, at),) = own_log.append([far], within=1).places
-    assert at < 1 << 43
+    far = Entry(uuid.uuid4().hex, 1, PRIVATE, ALICE, BOB, 3, "ppMsgP", b"", seen=1 << 53)
+    (row,) = own_log.append([far], within=1).rows
+    assert row.time < 1 << 43
 
 
 def test_history_says_that_there_is_more_when_a_page_was_cut_by_size() -> None:
-    store("alice", "bob", 15, PAGE_BYTES // 10)
-    wanted = HistoryMsgInput(targetId="alice", time=0, count=20, order=0).SerializeToString()
-    reply = HistoryMsgOuput.FromString(history("set1", Request(1, "bob", "qryPMsg", "bob", wanted)).payload)
+    store(ALICE, BOB, 15, PAGE_BYTES // 10)
+    wanted = HistoryMsgInput(targetId=ALICE, time=0, count=20, order=0).SerializeToString()
+    reply = HistoryMsgOuput.FromString(history("set1", Request(1, BOB, "qryPMsg", BOB, wanted)).payload)
     assert len(reply.list) == 10
     assert reply.hasMsg == 1
 
 
 def test_the_feed_of_large_messages_comes_in_pieces_without_a_gap(own_log: Log) -> None:
-    store("alice", "bob", 25, PAGE_BYTES // 10)
+    store(ALICE, BOB, 25, PAGE_BYTES // 10)
     after, seqs = 0, []
     for _ in range(10):
         answer = read_feed("set1", Request(0, "", "readFeed", "set1", msgpack.packb(after)))

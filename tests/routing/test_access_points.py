@@ -274,7 +274,8 @@ def test_the_command_drains_takes_out_resumes_and_lists(cluster: Cluster, beat: 
     beat(one=5, two=0)
     assert accesspoints("drain", "one") == "one is draining\n"
     listed = accesspoints("list").splitlines()
-    assert listed[1].split() == ["one", "one.example:443", "local", "local", "1", "-", "5", "draining"]
+    row = ["one", "one.example:443", "main", "local", "local", "1", "-", "5", "draining"]
+    assert listed[1].split() == row
     assert accesspoints("resume", "one") == "one is up\n"
     assert accesspoints("takeout", "two") == "two is down\n"
     with pytest.raises(CommandError, match=r"^No other access point that is up takes the clients of one\.$"):
@@ -320,7 +321,7 @@ def test_the_actions_of_the_admin_pages_change_states_and_write_who_did_it(
     states = dict(AccessPoint.objects.values_list("name", "state"))
     assert states == {"one": "up", "two": "down"}
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-        "State: Draining.",
-        "State: Up.",
-        "State: Down.",
+        "State: up → draining.",
+        "State: draining → up.",
+        "State: up → down.",
     ]

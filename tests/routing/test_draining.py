@@ -14,12 +14,15 @@ from apps.routing.hub import Hub
 from apps.routing.lanes import Lanes
 from apps.routing.protocol.packets import DisconnectStatus
 from apps.routing.protocol.uid import UidIssuer
+from apps.routing.topology import Snapshot
 from tests.routing.test_sessions import Client
+
+NOTHING = Snapshot(0, {}, {}, (), frozenset(), frozenset())
 
 
 @pytest.fixture
 async def hub() -> Hub:
-    return Hub(Lanes("one.1", UidIssuer(1), asyncio.get_running_loop(), lambda *_: None))
+    return Hub(Lanes("one.1", UidIssuer(1), asyncio.get_running_loop(), lambda *_: None, NOTHING))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from apps.routing.feed import BEHIND_MAX, Feed
 
 
 def row(seq: int) -> Row:
-    return Row(seq, f"uid{seq}", 1000 + seq, 1, 1, "a", "b", ("b",), True, "ppMsgP", b"")
+    return Row(seq, f"uid{seq}", 1000 + seq, 1000 + seq, 1, 1, "a", "b", ("b",), True, "ppMsgP", b"")
 
 
 class Gateway:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.routing import node_file, topology
+from apps.routing import methods, node_file, topology
 from apps.routing.node_file import ActorSpec, NodeFileError, NodeSpec
 
 TALK = """\
@@ -44,11 +44,11 @@ def refused(text: str) -> list[str]:
 
 @st.composite
 def actors(draw: st.DrawFn) -> tuple[ActorSpec, ...]:
-    methods = draw(st.sets(st.sampled_from(topology.MESSAGE_METHODS + topology.QUERY_METHODS)))
+    served = draw(st.sets(st.sampled_from(methods.MESSAGES + methods.QUERIES)))
     made = []
-    for method in sorted(methods):
+    for method in sorted(served):
         low, high = sorted(draw(st.tuples(*[st.integers(1, node_file.CONCURRENCY_MAX)] * 2)))
-        is_message = method in topology.MESSAGE_METHODS
+        is_message = method in methods.MESSAGES
         task = topology.DELIVER if is_message else topology.ANSWER
         made.append(ActorSpec(method, task, low, high, is_message))
     return tuple(made)
@@ -123,8 +123,15 @@ FLAG = "12: app.actors[1].isMessage must be true or false"
         ("weight = 1", "weight = -1", f"{WEIGHED}, not -1"),
         ("weight = 1", "weight = NaN", f"{WEIGHED}, not 'NaN'"),
         ("weight = 1", "weight = inf", f"{WEIGHED}, not 'inf'"),
+        ("weight = 1", "weight = Infinity", f"{WEIGHED}, not 'Infinity'"),
+        ("weight = 1", "weight = -Infinity", f"{WEIGHED}, not '-Infinity'"),
+        ("weight = 1", "weight = -0.001", f"{WEIGHED}, not -0.001"),
+        ("weight = 1", "weight = 1000.001", f"{WEIGHED}, not 1000.001"),
         ("weight = 1", "weight = 1001", f"{WEIGHED}, not 1001"),
         ("weight = 1", "weight = true", f"{WEIGHED}, not true"),
+        ("weight = 1", "weight = yes", f"{WEIGHED}, not 'yes'"),
+        ("weight = 1", "weight = null", f"{WEIGHED}, not null"),
+        ("weight = 1", "weight = [1]", f"{WEIGHED}, not a list"),
         ("weight = 1", 'weight = "1"', f"{WEIGHED}, not '1'"),
         ("weight = 1", "weight = 1e999", '3: invalid float "1e999"'),
         ("weight = 1", "wieght = 1", "3: unknown key node.wieght: did you mean weight?"),
@@ -136,6 +143,9 @@ FLAG = "12: app.actors[1].isMessage must be true or false"
         ('"MSG_NODE1"', '"../x"', f"4: {NAMED}, not '../x'"),
         ('"MSG_NODE1"', '"MSG_NODE1\\n"', f"4: {NAMED}, not 'MSG_NODE1\\n'"),
         ('"MSG_NODE1"', '""', f"4: {NAMED}, not ''"),
+        ('"MSG_NODE1"', "true", f"4: {NAMED}, not true"),
+        ('"MSG_NODE1"', "a b", f"4: {NAMED}, not 'a b'"),
+        ('"MSG_NODE1"', f'"{"n" * 65}"', f"4: {NAMED}, not '{'n' * 64}…'"),
         ("minConcurrency = 1", "minConcurrency = 3", "10: minConcurrency 3 is above maxConcurrency 2"),
         ("minConcurrency = 1", "minConcurrency = 0", f"{LOW}, not 0"),
         ("minConcurrency = 1", "minConcurrency = 1.5", f"{LOW}, not 1.5"),

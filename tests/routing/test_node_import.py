@@ -164,6 +164,41 @@ def test_a_name_given_twice_is_refused_in_one_file_and_in_two(nodes: None, files
         manage("import", one, two)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("weight = 2", "weight = -1", "13: nodes[1].node.weight must be a number from 0 to 1000, not -1"),
+        ("weight = 2", "weight = NaN", "13: nodes[1].node.weight must be a number from 0 to 1000, not 'NaN'"),
+        ("weight = 2", "weight = 1001", "13: nodes[1].node.weight must be a number from 0 to 1000, not 1001"),
+        (
+            "NODE2",
+            "NODE 2",
+            "14: nodes[1].node.name must be 1 to 64 letters, digits, _ and -",
+        ),
+        ("MSG_NODE2", "MSG_NODE4", "14: node MSG_NODE4 is defined twice, first at {file}:5"),
+        ('= "set1"', '= "set9"', "12: there is no SET 'set9'; the SETs are: set1, set2"),
+        (
+            '= "set1"',
+            '= "set2"',
+            "12: node MSG_NODE2 belongs to SET set1 for life",
+        ),
+    ],
+)
+def test_one_wrong_node_keeps_the_right_one_of_its_file_out(
+    nodes: None, files: Files, old: str, new: str, problem: str
+) -> None:
+    right = NodeSpec("MSG_NODE4", "set2", 1.0, (PUBLISH, PULL))
+    file = Path(files.write(right, NodeSpec("MSG_NODE2", "set1", 2.0, (PUBLISH,))))
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    before = stored()
+    with pytest.raises(CommandError) as raised:
+        manage("import", str(file))
+    (reason,) = str(raised.value).split("\n")[1:]
+    assert reason.startswith(f"{file}:{problem.format(file=file)}")
+    assert stored() == before
+
+
 def test_problems_of_all_files_are_told_and_the_good_file_is_not_taken(nodes: None, files: Files) -> None:
     good = files.write(NodeSpec("MSG_NODE2", "set1", 2.0, (PUBLISH,)), name="good.conf")
     wrong = files.folder / "wrong.conf"

@@ -2,19 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from apps.accounts.directory import Directory
+from apps.accounts.snapshot import Renewed
+from apps.routing import topology
 from apps.routing.envelope import Answer, Row
 from apps.routing.hub import Hub
 from apps.routing.lanes import Lanes
+from apps.routing.placement import SLOTS
 from apps.routing.protocol import packets
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.packets import Disconnect, DisconnectStatus, PubAck, Publish
 from apps.routing.protocol.uid import UidIssuer
 from apps.routing.sessions import WINDOW, Connection
+from apps.routing.topology import Snapshot
 
+NOTHING = Snapshot(0, {}, {}, (), frozenset(), frozenset())
 UP = UpStreamMessage(sessionId=3, classname="RC:TxtMsg", content=b'{"content":"x"}').SerializeToString()
 
 
@@ -42,7 +49,8 @@ class Client:
         self.connection.pulls += 1
         if during:
             during()
-        self.connection.pull_answered(1, Answer(0, 0, 0, b"", position, 1000 + position, finished))
+        answer = Answer(0, 0, 0, b"", position, 1000 + position, finished)
+        self.connection.pull_answered(1, answer, self.connection.home)
 
     def topics(self) -> list[str]:
         return [packet.topic for packet in self.packets if isinstance(packet, Publish)]
@@ -55,29 +63,29 @@ class Client:
 
 @pytest.fixture
 async def hub() -> Hub:
-    return Hub(Lanes("gateway-1", UidIssuer(1), asyncio.get_running_loop(), lambda *_: None))
+    return Hub(Lanes("gateway-1", UidIssuer(1), asyncio.get_running_loop(), lambda *_: None, NOTHING))
 
 
 def row(seq: int, sender: str = "alice", target: str = "bob") -> Row:
-    return Row(seq, f"uid{seq}", 1000 + seq, 1, 1, sender, target, (target,), True, "ppMsgP", UP)
+    return Row(seq, f"uid{seq}", 1000 + seq, 1000 + seq, 1, 1, sender, target, (target,), True, "ppMsgP", UP)
 
 
 async def test_nothing_is_pushed_before_the_first_pull_is_finished_and_one_notice_follows_it(
     hub: Hub,
 ) -> None:
     bob = Client(hub, "bob")
-    hub.apply(row(5))
+    hub.apply("set1", row(5))
     assert bob.packets == []
     bob.pull(4)
     assert bob.topics() == ["s_ntf"]
-    hub.apply(row(6))
+    hub.apply("set1", row(6))
     assert bob.topics() == ["s_ntf"]
 
 
 async def test_a_row_that_the_pull_held_is_not_shown_again(hub: Hub) -> None:
     bob = Client(hub, "bob")
-    bob.pull(5, during=lambda: hub.apply(row(5)))
-    hub.apply(row(5))
+    bob.pull(5, during=lambda: hub.apply("set1", row(5)))
+    hub.apply("set1", row(5))
     assert bob.packets == []
 
 
@@ -85,7 +93,7 @@ async def test_after_a_finished_pull_messages_are_pushed_in_order(hub: Hub) -> N
     bob = Client(hub, "bob")
     bob.pull(0)
     for seq in (1, 2, 3):
-        hub.apply(row(seq))
+        hub.apply("set1", row(seq))
     assert bob.topics() == ["s_msg"] * 3
     assert [packet.message_id for packet in bob.packets] == [65535, 65534, 65533]
 
@@ -93,7 +101,7 @@ async def test_after_a_finished_pull_messages_are_pushed_in_order(hub: Hub) -> N
 async def test_another_tenants_user_of_the_same_name_is_shown_nothing(hub: Hub) -> None:
     stranger = Client(hub, "bob", tenant=2)
     stranger.pull(0)
-    hub.apply(row(1))
+    hub.apply("set1", row(1))
     assert stranger.packets == []
 
 
@@ -101,13 +109,13 @@ async def test_a_full_window_turns_pushes_into_one_notice_when_all_is_acknowledg
     bob = Client(hub, "bob")
     bob.pull(0)
     for seq in range(1, WINDOW + 10):
-        hub.apply(row(seq))
+        hub.apply("set1", row(seq))
     assert bob.topics() == ["s_msg"] * WINDOW
     bob.acknowledge()
     assert bob.topics()[WINDOW:] == ["s_ntf"]
-    hub.apply(row(WINDOW + 10))
+    hub.apply("set1", row(WINDOW + 10))
     bob.pull(WINDOW + 10)
-    hub.apply(row(WINDOW + 11))
+    hub.apply("set1", row(WINDOW + 11))
     assert bob.topics()[WINDOW:] == ["s_ntf", "s_msg"]
 
 
@@ -123,7 +131,7 @@ async def test_what_one_device_sends_is_synced_to_the_users_others_with_its_time
     phone, web = Client(hub, "alice", platform="Android"), Client(hub, "alice")
     phone.pull(0)
     web.pull(0)
-    hub.apply(row(1)._replace(time=1_700_000_000_123))
+    hub.apply("set1", row(1)._replace(time=1_700_000_000_123, sent=1_700_000_000_123))
     copy, ack = phone.packets
     assert (copy.topic, copy.target, copy.dup, copy.payload) == ("ppMsgP", "bob", True, UP)
     assert ack == PubAck(copy.message_id, 1_700_000_000_123, 0, "uid1")
@@ -148,12 +156,12 @@ async def test_the_same_page_coming_back_replaces_its_old_socket_without_a_word(
 async def test_what_is_not_acknowledged_is_announced_once_it_is_due_and_then_less_often(hub: Hub) -> None:
     bob = Client(hub, "bob")
     bob.pull(0)
-    hub.apply(row(1))
+    hub.apply("set1", row(1))
     assert not bob.connection.compensate()
     bob.connection.backoff = 0.0
     assert bob.connection.compensate()
     assert bob.topics() == ["s_msg", "s_ntf"]
-    hub.apply(row(2))
+    hub.apply("set1", row(2))
     assert bob.topics() == ["s_msg", "s_ntf"]
 
 
@@ -161,11 +169,11 @@ async def test_an_acknowledged_device_has_a_cursor_and_one_that_is_behind_keeps_
     bob = Client(hub, "bob")
     bob.pull(0)
     bob.connection.confirm_query(1)
-    hub.apply(row(1))
-    hub.apply(row(2))
-    assert hub.take_cursors() == [(1, "bob", "Web", 1000)]
+    hub.apply("set1", row(1))
+    hub.apply("set1", row(2))
+    assert hub.take_cursors() == {"set1": [(1, "bob", "Web", 1000)]}
     bob.acknowledge()
-    assert hub.take_cursors() == [(1, "bob", "Web", 1002)]
+    assert hub.take_cursors() == {"set1": [(1, "bob", "Web", 1002)]}
 
 
 async def test_what_a_device_sends_does_not_move_its_cursor_past_what_was_kept_from_it(hub: Hub) -> None:
@@ -173,10 +181,10 @@ async def test_what_a_device_sends_does_not_move_its_cursor_past_what_was_kept_f
     bob.pull(0)
     bob.connection.confirm_query(1)
     bob.connection.pulls += 1
-    hub.apply(row(1))
+    hub.apply("set1", row(1))
     bob.connection.seen = 9_000  # the time of its own message, acknowledged meanwhile
     assert bob.connection.cursor() == 1000
-    bob.connection.pull_answered(1, Answer(0, 0, 0, b"", 0, 0, True))
+    bob.connection.pull_answered(1, Answer(0, 0, 0, b"", 0, 0, True), "set1")
     assert bob.connection.cursor() == 1000
 
 
@@ -197,3 +205,98 @@ async def test_a_server_with_back_pressure_gets_every_frame_in_order() -> None:
     slow.write(packets.encode_puback(1, 0, 5, ""))
     await asyncio.sleep(0.01)
     assert written == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_row_of_another_sets_log_is_not_shown_and_a_copy_of_ones_own_message_neither(
+    hub: Hub,
+) -> None:
+    alice, bob = Client(hub, "alice", home="set2"), Client(hub, "bob")
+    other = Client(hub, "alice", home="set2", platform="PC")
+    for client in (alice, bob, other):
+        client.pull(0)
+    hub.apply("set2", row(1))
+    assert bob.topics() == []
+    assert other.topics() == ["ppMsgP"]
+    alice.connection.sent_elsewhere("uid7")
+    hub.apply("set2", row(7))
+    assert alice.topics() == ["ppMsgP"]  # the first one: this device did not send it
+    assert other.topics() == ["ppMsgP"] * 2
+
+
+async def test_a_message_whose_time_is_not_its_inboxs_is_announced_not_pushed(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(0)
+    hub.apply("set1", row(1)._replace(sent=900))
+    assert bob.topics() == ["s_ntf"]
+    bob.pull(1)
+    hub.apply("set1", row(2))
+    assert bob.topics() == ["s_ntf", "s_msg"]
+
+
+async def test_who_moves_to_another_set_pulls_there_even_if_a_pull_of_before_is_answered_late(
+    hub: Hub,
+) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(3)
+    bob.connection.pulls += 1
+    bob.connection.move("set2", 50)
+    bob.connection.pull_answered(2, Answer(0, 0, 0, b"", 4, 1004), "set1")
+    assert bob.topics() == ["s_ntf"]
+    hub.apply("set2", row(51))
+    assert bob.topics() == ["s_ntf"]
+    bob.connection.pulls += 1
+    bob.connection.pull_answered(3, Answer(0, 0, 0, b"", 51, 1051), "set2")
+    hub.apply("set2", row(52))
+    assert bob.topics() == ["s_ntf", "s_msg"]
+
+
+async def test_who_moves_is_told_to_pull_and_takes_along_what_was_acknowledged(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topology, "directory", Renewed("directory", lambda _: Directory()))
+    bob, carol = Client(hub, "bob"), Client(hub, "carol", home="set2")
+    for client in (bob, carol):
+        client.pull(0)
+        client.connection.confirm_query(1)
+    hub.apply("set1", row(1))
+    bob.acknowledge()
+    assert hub.take_cursors() == {"set1": [(1, "bob", "Web", 1001)]}
+    hub.rehome(replace(NOTHING, clusters={"main": ("set2",) * SLOTS}), {"set2": 50})
+    assert hub.take_cursors() == {"set2": [(1, "bob", "Web", 1001)]}  # it may have come to set1 too late
+    hub.apply("set1", row(2))
+    hub.apply("set2", row(51))
+    assert bob.topics() == ["s_msg", "s_ntf"]
+    bob.pull(51)
+    hub.apply("set2", row(52))
+    assert bob.topics() == ["s_msg", "s_ntf", "s_msg"]
+    assert carol.topics() == []
+
+
+async def test_members_are_shown_their_groups_messages_and_whoever_comes_or_goes_from_then_on(
+    hub: Hub,
+) -> None:
+    bob, carol = Client(hub, "bob"), Client(hub, "carol")
+    bob.pull(0)
+    hub.learn_groups(bob.connection, Answer(0, 0, groups=("g",), groups_at=0))
+    carol.pull(0)
+    hub.learn_groups(carol.connection, Answer(0, 0, groups=(), groups_at=0))
+    message = row(1, target="g")._replace(kind=3, to=())
+    hub.apply("set1", message)
+    hub.apply("set1", row(2, target="g")._replace(kind=-3, to=("carol",), method="join", sync=False))
+    hub.apply("set1", message._replace(seq=3, uid="uid3"))
+    hub.apply("set1", row(4, target="g")._replace(kind=-3, to=("bob",), method="quit", sync=False))
+    hub.apply("set1", message._replace(seq=5, uid="uid5"))
+    assert bob.topics() == ["s_msg"] * 2
+    assert carol.topics() == ["s_msg"] * 2
+
+
+async def test_a_change_that_overtakes_the_pull_that_tells_the_groups_is_not_forgotten(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.connection.pulls += 1
+    hub.apply("set1", row(5, target="g")._replace(kind=-3, to=("bob",), method="join", sync=False))
+    hub.apply("set1", row(6, target="g")._replace(kind=3, to=()))
+    answer = Answer(0, 0, 0, b"", 4, 1004, groups=(), groups_at=4)
+    hub.learn_groups(bob.connection, answer)
+    bob.connection.pull_answered(1, answer, "set1")
+    assert bob.topics() == ["s_ntf"]
+    assert hub.groups == {(1, "g"): {bob.connection}}

@@ -6,39 +6,42 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
+import redis
 from pytest_django.plugin import DjangoDbBlocker
 
-from apps.routing import topology
+from apps.routing import heartbeats, topology
 from apps.routing.lease import connection_parameters
-from apps.routing.models import AccessPoint, Cluster, Node, ServerSet
+from apps.routing.models import AccessPoint, Cluster, Node, ServerSet, Slot
 from apps.routing.worker import CANARY
 from imcloud.config import Config
 from tests.conftest import DATA
 from tests.processes import Command, OwnRedis
 
 # What processes see is committed by the module's fixture; this makes the databases.
-pytestmark = pytest.mark.django_db(databases=["default", "set1"])
+pytestmark = pytest.mark.django_db(databases=["default", "set1", "set2"])
 NODE = "MSG_NODE1"
 MESSAGES = f"set1.{NODE}.message"
 QUERIES = f"set1.{NODE}.query"
 
 
 class RunningNode:
-    """`manage.py node MSG_NODE1` with a Redis of its own: two message workers, one for queries."""
+    """`manage.py node MSG_NODE1` with a Redis of its own: two message workers, two for queries."""
 
     def __init__(self) -> None:
         self.folder = DATA / "node"
         self.folder.mkdir()
         self.redis = OwnRedis(self.folder)
+        self._state = redis.Redis(unix_socket_path=str(self.redis.socket), socket_timeout=1)
         self.start()
 
     def start(self) -> None:
         self.command = self.manage("node.log", NODE)
-        self.command.until(lambda: len(self.workers()) == 3, 20)
-        self.wait_until_each_serves(20)
+        self.command.until(lambda: len(self.workers()) == 4, 60)
+        self.wait_until_each_serves(60)
 
     def manage(self, log: str, name: str) -> Command:
         return Command(self.folder / log, self.redis.environment, "node", name)
@@ -51,9 +54,32 @@ class RunningNode:
             return []
         return [worker["pid"] for worker in state["workers"] if kind in ("", worker["kind"])]
 
+    def beat(self) -> bytes | None:
+        """The last one."""
+        return self._state.hget(heartbeats.NODES, NODE)  # type: ignore[return-value]
+
+    def report(self) -> heartbeats.Report | None:
+        return heartbeats.reports(self._state, [NODE]).get(NODE)
+
+    @contextmanager
+    def hanging_redis(self) -> Iterator[None]:
+        pid = self._state.info("server")["process_id"]  # type: ignore[index]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def wait_for_beats(self, seconds: float) -> None:
+        """Until it has beaten three times more."""
+        for _ in range(3):
+            before = self.beat()
+            self.command.until(lambda before=before: self.beat() != before, seconds)  # type: ignore[misc]
+
     def wait_until_each_serves(self, seconds: float) -> None:
         """Until every worker has taken a task from its own queue, and the shared ones are empty."""
-        queues = [MESSAGES, QUERIES, "set1.beat", f"{MESSAGES}.0", f"{MESSAGES}.1", f"{QUERIES}.0"]
+        queues = [MESSAGES, QUERIES, "set1.beat", f"{MESSAGES}.0", f"{MESSAGES}.1"]
+        queues += [f"{QUERIES}.0", f"{QUERIES}.1"]
         for queue in queues:
             self.redis.put(queue, CANARY, b"")
         self.command.until(lambda: not any(map(self.redis.broker.llen, queues)), seconds)
@@ -69,36 +95,86 @@ def node(servers: Config, django_db_setup: None, django_db_blocker: DjangoDbBloc
         finally:
             running.command.kill()
             running.redis.kill()
-            for model in (AccessPoint, Node, ServerSet, Cluster):
+            for model in (AccessPoint, Node, Slot, ServerSet, Cluster):
                 model.objects.all().delete()
 
 
 def test_an_unknown_node_is_refused_with_the_known_ones(node: RunningNode) -> None:
     stranger = node.manage("stranger.log", "MSG_NODE9")
-    assert stranger.process.wait(20) == 1
+    assert stranger.process.wait(60) == 1
     assert stranger.log.strip() == "CommandError: There is no node MSG_NODE9; the nodes are: MSG_NODE1."
 
 
-def test_a_second_supervisor_of_a_node_is_refused(node: RunningNode) -> None:
+def test_a_second_supervisor_of_a_node_is_refused_and_does_not_beat(node: RunningNode) -> None:
+    node.wait_for_beats(20)
+    pid = node.command.process.pid
     second = node.manage("second.log", NODE)
-    assert second.process.wait(20) == 1
+    while second.process.poll() is None:
+        assert (node.beat() or b"").startswith(b"%d." % pid)
+        time.sleep(0.05)
+    assert second.process.wait() == 1
     assert "Node MSG_NODE1 is running already" in second.log
+    assert (node.beat() or b"").startswith(b"%d." % pid)
+
+
+def test_it_beats_and_reports_how_its_workers_are(node: RunningNode) -> None:
+    node.wait_for_beats(20)
+    report = node.report()
+    assert report is not None
+    assert (report["set"], report["pid"]) == ("set1", node.command.process.pid)
+    for kind in ("message", "query"):
+        its = report["kinds"][kind]
+        assert (its["workers"], its["size"], its["tasks"]) == (2, 2, 0)
+        assert 0 <= its["age"] < 5 and 0 <= its["canary"] < 5
 
 
 def test_a_killed_worker_is_replaced_and_named_in_the_log(node: RunningNode) -> None:
     before = node.workers()
     os.kill(before[0], signal.SIGKILL)
-    node.command.until(lambda: before[0] not in node.workers() and len(node.workers()) == 3, 5)
-    node.wait_until_each_serves(10)
+    node.command.until(lambda: before[0] not in node.workers() and len(node.workers()) == 4, 30)
+    node.wait_until_each_serves(30)
     assert f"worker {MESSAGES}.0 (pid {before[0]}) died (killed by SIGKILL)" in node.command.log
+    node.wait_for_beats(20)
+    report = node.report()
+    assert report is not None
+    ms, *fault = report["faults"][-1]
+    assert fault == [f"{MESSAGES}.0", "killed by SIGKILL"]
+    assert abs(time.time() - ms / 1000) < 60
 
 
 def test_a_worker_that_lives_and_does_not_consume_is_replaced(node: RunningNode) -> None:
     stalled = node.workers("query")[0]
     os.kill(stalled, signal.SIGSTOP)
-    node.command.until(lambda: stalled not in node.workers() and len(node.workers()) == 3, 20)
-    node.wait_until_each_serves(10)
+    node.command.until(lambda: stalled not in node.workers() and len(node.workers()) == 4, 60)
+    node.wait_until_each_serves(30)
     assert f"worker {QUERIES}.0 (pid {stalled}) is connected but does not consume" in node.command.log
+
+
+def test_a_redis_that_hangs_keeps_it_from_beating_and_not_from_replacing_workers(node: RunningNode) -> None:
+    before = node.workers()
+    with node.hanging_redis():
+        os.kill(before[0], signal.SIGKILL)
+        node.command.until(lambda: before[0] not in node.workers() and len(node.workers()) == 4, 60)
+        node.command.until(lambda: "node MSG_NODE1 cannot beat" in node.command.log, 10)
+    node.wait_for_beats(20)
+
+
+def test_it_beats_only_while_each_kind_of_work_has_a_worker(node: RunningNode) -> None:
+    beats = []
+
+    def silent_for_long() -> bool:
+        for pid in node.workers("message"):
+            with suppress(ProcessLookupError):  # just reaped
+                os.kill(pid, signal.SIGKILL)
+        beats.append((time.monotonic(), node.beat()))
+        return any(beat == beats[-1][1] and time.monotonic() - at > 3 for at, beat in beats)
+
+    node.command.until(silent_for_long, 30)
+    report = node.report()
+    assert report is not None and report["kinds"]["message"]["workers"] == 0
+    node.wait_for_beats(30)
+    node.command.until(lambda: len(node.workers()) == 4, 60)
+    node.wait_until_each_serves(60)
 
 
 def test_workers_consume_again_after_redis_was_killed_and_came_back_empty(node: RunningNode) -> None:
@@ -106,7 +182,7 @@ def test_workers_consume_again_after_redis_was_killed_and_came_back_empty(node: 
     node.redis.kill()
     time.sleep(5)
     node.redis.start()
-    node.wait_until_each_serves(10)
+    node.wait_until_each_serves(30)
     assert node.workers() == before
 
 
@@ -138,11 +214,13 @@ def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_starts(node: Ru
     assert set(left).isdisjoint(node.workers())
 
 
-def test_sigterm_ends_the_supervisor_and_its_workers(node: RunningNode) -> None:
+def test_sigterm_ends_the_supervisor_and_its_workers_and_others_are_told(node: RunningNode) -> None:
     pids = node.workers()
     assert node.command.end() == 0
     assert not any(map(alive, pids))
     assert node.workers() == []
+    assert node.beat() == heartbeats.LEFT
+    assert node.report() is None
 
 
 def alive(pid: int) -> bool:

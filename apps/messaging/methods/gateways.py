@@ -9,6 +9,7 @@ import msgpack
 
 from apps.messaging import log
 from apps.routing.envelope import Answer, Hint, Request
+from apps.routing.topology import slot
 
 FEED_PAGE = 1000  # rows a read
 FEED_BYTES = 1 << 20  # of messages a read; it ends with the row that passes it
@@ -16,13 +17,13 @@ DEVICE_KEPT = 7  # days that the cursor of a silent device stays; a browser's pa
 
 _FEED = f"""
     SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL (
-      SELECT seq, time, uid, tenant, kind, sender, target, flags, method, up FROM (
+      SELECT {log.ROW_COLUMNS} FROM (
         SELECT *, sum(octet_length(up)) OVER (ORDER BY seq) - octet_length(up) AS ahead FROM (
           SELECT * FROM messaging_message WHERE seq > %s ORDER BY seq LIMIT {FEED_PAGE}) limited_rows) sized
       WHERE ahead < {FEED_BYTES}) m ON true ORDER BY m.seq"""
 _MOVE = """
-    INSERT INTO messaging_devicecursor (tenant, "user", device, time)
-    SELECT * FROM unnest(%s::int8[], %s::varchar[], %s::varchar[], %s::int8[])
+    INSERT INTO messaging_devicecursor (tenant, "user", device, time, slot)
+    SELECT * FROM unnest(%s::int8[], %s::varchar[], %s::varchar[], %s::int8[], %s::int2[])
     ON CONFLICT (tenant, "user", device) DO UPDATE
     SET time = EXCLUDED.time, moved_at = now() WHERE messaging_devicecursor.time < EXCLUDED.time"""
 
@@ -32,7 +33,7 @@ def read_feed(server_set: str, request: Request) -> Answer:
     after: int = msgpack.unpackb(request.payload)
     rows = log.of(server_set).read(_FEED, (after if after >= 0 else 1 << 62,))
     head = rows[0][0]
-    found = [log.row(seq, at, log.Entry(*entry)) for _, seq, at, *entry in rows if seq is not None]
+    found = [log.row(*columns) for _, *columns in rows if columns[0] is not None]
     # Cut short or not, the next read goes on behind the last row; after none there is nothing left.
     upto = found[-1].seq if found else head
     hint = Hint(server_set, upto if after < 0 else after, upto, found)
@@ -43,6 +44,7 @@ def move_cursors(server_set: str, request: Request) -> Answer:
     """Note how far devices have acknowledged: [[tenant, user, device, time in ms], ...], each once."""
     moved = sorted(msgpack.unpackb(request.payload, use_list=False))  # one lock order for all writers
     columns = [list(column) for column in zip(*moved, strict=True)]
+    columns.append([slot(str(tenant), user) for tenant, user, *_ in moved])
     log.of(server_set).run(lambda connection: connection.execute(_MOVE, columns), within=2.0)
     return Answer(0, 0)
 

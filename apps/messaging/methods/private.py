@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from apps.messaging import log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict
-from apps.messaging.models import HIDDEN_FROM_SENDER, PRIVATE
+from apps.messaging.models import PRIVATE
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
@@ -35,15 +35,15 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
         return Refused(AckStatus.BLOCKED_BY_PEER)
     if is_status(request.method, up.classname):
         return Status(PRIVATE)
-    hidden = request.options & FROM_SERVER and not request.options & INCLUDE_SENDER
     return Entry(
         uid=request.uid,
         tenant=request.tenant,
         kind=PRIVATE,
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3 | (HIDDEN_FROM_SENDER if hidden else 0),
+        flags=up.sessionId & 3,
         method=request.method,
         up=request.payload,
         seen=request.seen,
+        hidden=bool(request.options & FROM_SERVER and not request.options & INCLUDE_SENDER),
     )

@@ -26,6 +26,7 @@ BODY_TOO_LARGE, TIMEOUT = 1508, 1050
 HTTP_STATUS = {
     200: 200,
     NOT_FOUND: 404,
+    405: 405,  # a group is full
     INTERNAL: 500,
     PARAMETER: 400,
     BAD_SIGNATURE: 401,
@@ -131,6 +132,30 @@ class Param:
             return self.parse(given[0]) if given else self.default
         except ValueError as error:
             raise Refused(PARAMETER, f"{self.name} {error}.") from None
+
+
+@dataclass(frozen=True)
+class MapParam(Param):
+    """Parameters `name[key]=value` as one dict. `parse` is for the keys, `parse_value` for what they have."""
+
+    parse_value: Callable[[str], Any] = str
+
+    def value(self, fields: Fields) -> dict[Any, Any]:
+        begin = f"{self.name}["
+        given = {
+            name[len(begin) : -1]: values[0]
+            for name, values in fields.items()
+            if name.startswith(begin) and name.endswith("]") and values
+        }
+        given.pop("", None)
+        if self.required and not given:
+            raise Refused(PARAMETER, f"{self.name}[…] is required.")
+        if len(given) > self.most:
+            raise Refused(PARAMETER, f"{self.name}[…] takes {self.most} values at most.")
+        try:
+            return {self.parse(key): self.parse_value(value) for key, value in given.items()}
+        except ValueError as error:
+            raise Refused(PARAMETER, f"{self.name}[…] {error}.") from None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from apps.messaging.server_api.declarations import (
@@ -22,6 +23,7 @@ from apps.messaging.server_api.declarations import (
     text,
 )
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
+from apps.routing.lanes import Reply
 from apps.routing.process import submit
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.status import AckStatus
@@ -69,6 +71,32 @@ MESSAGE = (
 )
 
 
+MENTION = 0x04  # bit of sessionId
+GROUPS_MAX = 3  # groups a call
+
+
+@endpoint(
+    "/message/group/publish",
+    Param("toGroupId", identifier, required=True, most=GROUPS_MAX),
+    Param("toUserId", identifier, most=RECEIVERS_MAX),
+    Param("isMentioned", flag, default=False),
+    *MESSAGE,
+)
+async def publish_group(call: Call) -> Answer:
+    """Answered when it is committed. `toUserId`: only these members of the one group are shown it."""
+    targets = call["toGroupId"]
+    if call["toUserId"] and len(targets) > 1:
+        raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
+    message = up_stream(call)
+    message.sessionId |= MENTION * call["isMentioned"]
+    message.toUserIds.extend(call["toUserId"])
+    options = FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"])
+    payload = message.SerializeToString()
+    sender = (call.tenant.id, call["fromUserId"])
+    replies = await committed([Request(*sender, "pgMsgP", to, payload, options=options) for to in targets])
+    return answer_of("groupId", targets, replies, no_such=AckStatus.NOT_IN_GROUP)
+
+
 @endpoint(
     "/message/private/publish", Param("toUserId", identifier, required=True, most=RECEIVERS_MAX), *MESSAGE
 )
@@ -85,24 +113,34 @@ async def publish_private(call: Call) -> Answer:
         Request(call.tenant.id, call["fromUserId"], "ppMsgP", receiver, payload, options=options)
         for receiver in receivers
     ]
-    try:
-        async with asyncio.timeout(PATIENCE):
-            replies = await asyncio.gather(*map(submit, requests))
-    except TimeoutError:
-        raise Refused(TIMEOUT, "Not known to be stored in time, please retry.") from None
+    replies = await committed(requests)
+    return answer_of("userId", receivers, replies, no_such=AckStatus.BLOCKED_BY_PEER)
+
+
+def answer_of(name: str, targets: Sequence[str], replies: Sequence[Reply], *, no_such: int) -> Answer:
+    """The uids of what is stored. Who has the status `no_such` is left out; others are to be retried."""
     stored = [
-        {"userId": receiver, "messageUID": reply.uid}
-        for receiver, reply in zip(receivers, replies, strict=True)
+        {name: target, "messageUID": reply.uid}
+        for target, reply in zip(targets, replies, strict=True)
         if reply.status == AckStatus.OK
     ]
-    failed = sum(reply.status not in (AckStatus.OK, AckStatus.BLOCKED_BY_PEER) for reply in replies)
+    failed = sum(reply.status not in (AckStatus.OK, no_such) for reply in replies)
     if failed:
-        message = f"{failed} of {len(receivers)} messages are not known to be stored, please retry."
+        message = f"{failed} of {len(targets)} messages are not known to be stored, please retry."
         raise Refused(INTERNAL, message, messageUIDs=stored)  # these need no retry
     answer: Answer = {"messageUIDs": stored}
-    if len(receivers) == 1 and stored:
+    if len(targets) == 1 and stored:
         answer["messageUID"] = stored[0]["messageUID"]
     return answer
+
+
+async def committed(requests: Sequence[Request]) -> list[Reply]:
+    """What became of them, when all are committed or refused. Raises Refused."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.gather(*map(submit, requests))
+    except TimeoutError:
+        raise Refused(TIMEOUT, "Not known to be stored in time, please retry.") from None
 
 
 def up_stream(call: Call) -> UpStreamMessage:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
@@ -9,9 +13,12 @@ from django.utils import timezone
 
 from apps.accounts import tokens
 from apps.accounts.models import BlockEntry, User, changing
+from apps.messaging import block_lists, own_state
+from apps.messaging.block_lists import BLOCKED_MAX
 from apps.messaging.server_api.declarations import (
     ID_MAX,
     PARAMETER,
+    TIMEOUT,
     Answer,
     Call,
     Param,
@@ -21,12 +28,12 @@ from apps.messaging.server_api.declarations import (
     integer,
     text,
 )
-from apps.routing import presence
-from apps.routing.topology import set_database, topology
+from apps.routing import databases, presence
+from apps.routing.topology import home
 
 NAME_MAX = 256  # bytes: 64 characters of any script
 PORTRAIT_MAX = 1024  # bytes
-BLOCKED_MAX = 3000  # entries of one user's block list
+MOVE_PATIENCE = 3.0  # s that a call waits for a user whose slot is being moved
 USERS_A_CALL = 20
 LAST_MOMENT = 253_402_300_799_999  # ms: the end of the year 9999
 
@@ -95,34 +102,37 @@ def expire_tokens(call: Call) -> Answer:
     return {}
 
 
-def _block_list(call: Call) -> tuple[QuerySet[BlockEntry], str]:
-    """The owner's entries, and the database of the SET where messages to the owner are appended."""
-    alias = set_database(topology.current.set_of(str(call.tenant.id), call["userId"]))
-    return BlockEntry.objects.using(alias).filter(tenant_id=call.tenant.id, owner=call["userId"]), alias
+def _block_list(call: Call) -> QuerySet[BlockEntry]:
+    """The owner's entries, in the database of the SET where messages to the owner are appended."""
+    entries = BlockEntry.objects.using(databases.alias(home(call.tenant.id, call["userId"])))
+    return entries.filter(tenant_id=call.tenant.id, owner=call["userId"])
+
+
+def _change_block_list(call: Call, change: Callable[[Any, int, str, Sequence[str]], None]) -> Answer:
+    """Change the owner's entries in a transaction during which his slot stays where it is."""
+    owner = (call.tenant.id, call["userId"])
+    give_up_at = time.monotonic() + MOVE_PATIENCE
+    while time.monotonic() < give_up_at:
+        alias = databases.alias(home(*owner))
+        with transaction.atomic(using=alias), transaction.get_connection(alias).cursor() as cursor:
+            if own_state.hold(cursor, *owner):
+                change(cursor, *owner, call["blackUserId"])
+                return {}
+        time.sleep(0.1)  # the topology will say in a moment where the slot went
+    raise Refused(TIMEOUT, "The user is being moved to another SET; try again in a moment.")
 
 
 @endpoint("/user/blacklist/add", USER, BLACK_USERS)
 def add_to_blacklist(call: Call) -> Answer:
-    entries, alias = _block_list(call)
-    with transaction.atomic(using=alias), transaction.get_connection(alias).cursor() as cursor:
-        # Calls for one owner take turns, so that together they do not pass the limit.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", (call["userId"], call.tenant.id)
-        )
-        known = set(entries.values_list("blocked", flat=True))
-        new = [user for user in call["blackUserId"] if user not in known]
-        if len(known) + len(new) > BLOCKED_MAX:
-            raise Refused(PARAMETER, f"A blacklist holds {BLOCKED_MAX} users at most.")
-        BlockEntry.objects.using(alias).bulk_create(
-            BlockEntry(tenant_id=call.tenant.id, owner=call["userId"], blocked=user) for user in new
-        )
-    return {}
+    try:
+        return _change_block_list(call, block_lists.add)
+    except block_lists.Full:
+        raise Refused(PARAMETER, f"A blacklist holds {BLOCKED_MAX} users at most.") from None
 
 
 @endpoint("/user/blacklist/remove", USER, BLACK_USERS)
 def remove_from_blacklist(call: Call) -> Answer:
-    _block_list(call)[0].filter(blocked__in=call["blackUserId"]).delete()
-    return {}
+    return _change_block_list(call, block_lists.remove)
 
 
 @endpoint(
@@ -133,7 +143,7 @@ def remove_from_blacklist(call: Call) -> Answer:
 )
 def query_blacklist(call: Call) -> Answer:
     """All of it; or a page, when the caller asks for pages: `pageToken` is the last id of the one before."""
-    users = _block_list(call)[0].order_by("blocked").values_list("blocked", flat=True)
+    users = _block_list(call).order_by("blocked").values_list("blocked", flat=True)
     if call["pageToken"] is None and call["size"] is None:
         return {"users": list(users)}
     if call["pageToken"]:

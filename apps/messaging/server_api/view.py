@@ -16,7 +16,12 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.accounts.directory import directory
 from apps.accounts.signatures import SignatureRefused, signer
-from apps.messaging.server_api import messages, users  # noqa: F401  (they declare the endpoints)
+from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoints)
+    chatrooms,
+    groups,
+    messages,
+    users,
+)
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
 from apps.messaging.server_api.declarations import (
     BODY_TOO_LARGE,

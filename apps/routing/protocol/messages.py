@@ -165,6 +165,19 @@ def _copy_optional(up: UpStreamMessage, down: DownStreamMessage) -> None:
         down.refData.CopyFrom(up.refData)
 
 
+def in_list(down: bytes) -> bytes:
+    """A DownStreamMessage as an element of field 1, the list, of every reply that has one.
+
+    A protobuf's fields may come in any order, so a reply is these and the rest of it, put together.
+    """
+    length, head = len(down), bytearray(b"\x0a")
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + down
+
+
 def _escaped(match: re.Match[str]) -> str:
     offset = ord(match[0]) - 0x10000
     return f"\\u{0xD800 + (offset >> 10):04x}\\u{0xDC00 + (offset & 0x3FF):04x}"

@@ -113,9 +113,9 @@ class AckStatus(IntEnum):
     RECALL_NOT_OWN = 25107
     SETTINGS_CONFLICT = 26002  # somebody changed them meanwhile: pull, then again
     TOO_MANY_TAGS = 26004
-    SUBSCRIPTION = 26020
-    SUBSCRIPTION_LIMIT = 26021
-    SUBSCRIPTION_OFF = 26022
+    SUBSCRIPTION_OFF = 26020
+    WATCHERS_LIMIT = 26021  # too many subscribe to the users that the body names
+    SUBSCRIPTIONS_LIMIT = 26022  # the user subscribes to too many
     PUBLIC_SERVICE_NOT_FOLLOWED = 29106
     PUBLIC_SERVICE = 29201
 

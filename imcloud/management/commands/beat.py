@@ -1,4 +1,7 @@
-"""`manage.py beat`: sends the timed work to the queues. Several may run; one holds the lease and works."""
+"""`manage.py beat`: sends the timed work to the queues, and notes what heartbeats tell.
+
+Several may run; one holds the lease and works.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,19 @@ import threading
 from typing import Any
 
 from celery import beat
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from apps.messaging import exchange
+from apps.routing import metrics
 from apps.routing.lease import Lease
-from imcloud.celery import app
+from apps.routing.monitor import Monitor
+from apps.routing.topology import Snapshot, topology
+from imcloud.celery import app, timed_work
 
 logger = logging.getLogger(__name__)
 
+MEASURE = 2.0  # s between two looks at the exchange
 LOOK = 0.2  # s between two looks at the lease, at most
 
 
@@ -49,8 +58,14 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ending.set())
         app.loader.import_default_modules()
+        topology.start()
         lease = Lease("beat")
         lease.start()
+        monitor = Monitor(lease)  # threads of its own: nothing that hangs there keeps the timed work
+        monitor.start()
+        metrics.start(settings.DATA_DIR / "metrics")
+        # Apart too: a database may be away.
+        threading.Thread(target=measure, args=(lease, ending), name="exchange-lag", daemon=True).start()
         while not ending.is_set():
             logger.info("beat: waiting for the lease")
             while not lease.held and not ending.wait(LOOK):
@@ -58,13 +73,31 @@ class Command(BaseCommand):
             if lease.held and not ending.is_set():
                 logger.info("beat: working")
                 work(lease, ending)
+        monitor.stop()
         lease.stop()
+
+
+def measure(lease: Lease, ending: threading.Event) -> None:
+    """Tell how far SETs are behind one another, for as long as the lease is held; otherwise nothing."""
+    while not ending.wait(MEASURE):
+        try:
+            if lease.held:
+                exchange.measure()
+            else:
+                metrics.EXCHANGE_LAG.values.clear()
+                metrics.EXCHANGE_WAITING.values.clear()
+        except Exception:
+            logger.exception("beat: the exchange is not measured")
 
 
 def work(lease: Lease, ending: threading.Event) -> None:
     """Send what is due for as long as the lease is held."""
     scheduler = Scheduler(app)
+    planned: Snapshot | None = None
     while lease.held and not ending.is_set():
+        if planned is not topology.current:
+            planned = topology.current
+            scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # it takes dicts too
         pause = scheduler.tick()
         if pause > 0:
             ending.wait(min(pause, LOOK))

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
-from apps.routing import metrics, tally
+from apps.routing import databases, metrics, tally
 from imcloud import embedded
 from imcloud.config import BASE_DIR, Config, database_name
 from imcloud.embedded import EmbeddedError
@@ -124,19 +125,35 @@ class Run:
                         f"{server.name} did not start: see {self.config.data}/log/{server.name}.log."
                     )
                 self._tend()
-        if not self.config.database_url:
-            embedded.create_databases(self.config)
-        refuse_absent_servers(self.config)
+        self._have_database(self.config.control_database)
+        if not embedded.redis_ready(self.config):
+            raise CommandError("No Redis answers at IMCLOUD_REDIS_URL.")
+
+    def _have_database(self, url: str) -> None:
+        """Create it in the embedded server; CommandError when one of the operator's cannot be opened."""
+        try:
+            if self.config.database_url:
+                psycopg.connect(url, connect_timeout=5).close()
+            else:
+                databases.create(url)
+        except psycopg.Error as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"Cannot open the database {database_name(url)}: {reason}") from None
 
     def _prepare_databases(self) -> None:
+        from apps.messaging import slot_moves
         from apps.routing import access_points, topology
         from apps.routing.models import Node
         from imcloud import first_start
 
         try:
-            for alias in ("default", *settings.SET_DATABASES.values()):
-                call_command("migrate", database=alias, verbosity=0, interactive=False, skip_checks=True)
-            topology.bootstrap()
+            call_command("migrate", database="default", verbosity=0, interactive=False, skip_checks=True)
+            topology.bootstrap(self.config.sets, self.config.nodes)
+            topology.adopt_new_methods()
+            for server_set in topology.topology.renew().sets:
+                self._have_database(databases.url(server_set))
+                databases.migrate(server_set)
+            slot_moves.hand_out()
             self.gateways = dict(zip(access_points.arrange(self.ports), self.ports, strict=True))
             tenant = first_start.demo_tenant()
             password = first_start.admin_password(self.config.data / "admin-password")
@@ -154,7 +171,7 @@ class Run:
             "app_secret": tenant.app_secret,
             "admin": {"user": first_start.ADMIN, "password": password},
             "database_url": self.config.control_database,
-            "set_database_url": self.config.set_database,
+            "set_database_url": self.config.set_databases,
             "redis_url": self.config.redis,
             "broker_url": self.config.broker,
         }
@@ -173,7 +190,20 @@ class Run:
                 environment["IMCLOUD_PORT"] = str(self.gateways[name])
             program = [sys.executable, str(BASE_DIR / "manage.py"), *arguments]
             metrics.PROCESS_RESTARTS.of(name)
-            self.launcher.start(Child(name, program, patience=15, environment=environment))
+            resting = partial(self._is_drained, name) if name in self.gateways else None
+            self.launcher.start(Child(name, program, patience=15, environment=environment, resting=resting))
+
+    @staticmethod
+    def _is_drained(gateway: str) -> bool:
+        """Whether an operator has taken the gateway's access point out of service."""
+        from apps.routing.models import AccessPoint, State
+
+        try:
+            return AccessPoint.objects.filter(name=gateway).exclude(state=State.UP).exists()
+        except DatabaseError:
+            return False
+        finally:
+            connections["default"].close()
 
     def _wait_until_ready(self) -> None:
         """Until /readyz is green everywhere: a message has gone gateway, queue, log and back."""
@@ -182,7 +212,7 @@ class Run:
 
     def _wait_for(self, port: int) -> None:
         began = told_at = time.monotonic()
-        while (answer := get(self.config, port, "/readyz")) != (200, ""):
+        while not (answer := ready(self.config, port))[0]:
             asked_at = time.monotonic()
             if asked_at - told_at >= PROGRESS_EVERY:
                 told_at = asked_at
@@ -230,18 +260,6 @@ def refuse_busy_port(config: Config, port: int) -> None:
                 f"Cannot listen on {config.bind} port {port}: {error.strerror}. "
                 "Set IMCLOUD_PORT to a free port."
             ) from None
-
-
-def refuse_absent_servers(config: Config) -> None:
-    """CommandError when a database or Redis, the embedded or the operator's own, cannot be opened."""
-    for url in (config.control_database, config.set_database):
-        try:
-            psycopg.connect(url, connect_timeout=5).close()
-        except psycopg.OperationalError as error:
-            reason = " ".join(str(error).split())
-            raise CommandError(f"Cannot open the database {database_name(url)}: {reason}") from None
-    if not embedded.redis_ready(config):
-        raise CommandError("No Redis answers at IMCLOUD_REDIS_URL.")
 
 
 def lock_data(data: Path) -> int:
@@ -299,15 +317,18 @@ def own_url(config: Config, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def get(config: Config, port: int, path: str) -> tuple[int, str]:
-    """(200, "") or the status and the reason of a failure; status 0 when nobody answers."""
+def ready(config: Config, port: int) -> tuple[bool, str]:
+    """Whether a gateway says that messages go the whole road in every SET; if not, why."""
     connection = http.client.HTTPConnection(own_host(config), port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request("GET", "/readyz")
         response = connection.getresponse()
-        body = response.read(500).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return 0, str(error)
+        said = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return False, str(error)
     finally:
         connection.close()
-    return response.status, "" if response.status == 200 else body.strip()
+    silent = [name for name, is_open in said.get("sets", {}).items() if not is_open]
+    if silent:
+        return False, f"nothing has come back yet from {', '.join(silent)}"
+    return bool(said["ready"]), said.get("reason", "")

@@ -92,6 +92,11 @@ class Command(BaseCommand):
             raise CommandError(f"cannot listen on {settings.CONFIG.bind} port {settings.CONFIG.port}")
 
     def _open(self) -> None:
+        self._serving = asyncio.ensure_future(self._until_drained())
+
+    async def _until_drained(self) -> None:
         from apps.routing.process import running
 
-        self._opening = asyncio.ensure_future(running())
+        process = await running()
+        await process.drained.wait()
+        reactor.stop()  # type: ignore[misc]  # zope's stub

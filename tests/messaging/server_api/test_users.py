@@ -9,6 +9,7 @@ from apps.accounts import tokens
 from apps.accounts.directory import TenantEntry
 from apps.accounts.models import BlockEntry, User
 from apps.accounts.tokens import Reason, TokenRefused
+from apps.messaging import slot_moves
 from apps.routing import topology
 from tests.accounts.tenants import renewed
 from tests.messaging.server_api.calls import call, refused
@@ -18,6 +19,7 @@ from tests.messaging.server_api.calls import call, refused
 def topology_(databases: None) -> None:
     topology.bootstrap()
     topology.topology.renew()
+    slot_moves.hand_out()
 
 
 def test_a_token_is_given_that_the_gateway_takes(alices: TenantEntry) -> None:

@@ -24,7 +24,7 @@ def test_each_form_of_a_path_leads_to_its_endpoint(alices: TenantEntry, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/user/getToken.xml.json", "/no/such/thing.json", "/group/create.json", "/x"]
+    "path", ["/user/getToken.xml.json", "/no/such/thing.json", "/group/conjure.json", "/x"]
 )
 def test_an_unknown_path_is_404_in_the_apis_own_form(path: str) -> None:
     response = post(path, GOOD, {})

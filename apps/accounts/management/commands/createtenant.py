@@ -1,4 +1,4 @@
-"""`manage.py createtenant NAME [--key K --secret S]` prints {"app_key": …, "app_secret": …}."""
+"""`manage.py createtenant NAME [--key K --secret S --cluster C]` prints {"app_key": …, "app_secret": …}."""
 
 import json
 from typing import Any
@@ -17,9 +17,17 @@ class Command(BaseCommand):
         parser.add_argument("name", help="what the admin pages call the tenant")
         parser.add_argument("--key", help="the app key, for an app that brings its own; default: random")
         parser.add_argument("--secret", help="the app secret; default: random")
+        parser.add_argument(
+            "--cluster", help="which one serves it; default: chosen by the hash of the app key"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        given = {"name": options["name"], "app_key": options["key"], "app_secret": options["secret"]}
+        given = {
+            "name": options["name"],
+            "app_key": options["key"],
+            "app_secret": options["secret"],
+            "cluster": options["cluster"],
+        }
         tenant = Tenant(**{field: value for field, value in given.items() if value is not None})
         try:
             tenant.full_clean()

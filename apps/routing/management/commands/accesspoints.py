@@ -15,7 +15,7 @@ from apps.routing.models import AccessPoint, State
 STATES = {"drain": State.DRAINING, "resume": State.UP, "takeout": State.DOWN}
 FOLLOWED = 2.5  # s: gateways have read the new state, and say with a beat what they have left
 LOOK = 1.0  # s
-FORM = "{:<20} {:<24} {:<12} {:<12} {:>6} {:>6} {:>11}  {}"
+FORM = "{:<20} {:<24} {:<12} {:<12} {:<12} {:>6} {:>6} {:>11}  {}"
 
 
 class Command(BaseCommand):
@@ -41,14 +41,15 @@ class Command(BaseCommand):
 
     def _list(self) -> None:
         loads = presence.loads()
-        heads = ("name", "address", "site", "region", "weight", "limit", "connections", "state")
+        heads = ("name", "address", "cluster", "site", "region", "weight", "limit", "connections", "state")
         self.stdout.write(FORM.format(*heads))
-        for each in AccessPoint.objects.order_by("pk"):
+        for each in AccessPoint.objects.select_related("cluster").order_by("pk"):
             connections = loads.get(each.name)
             state = each.state if connections is not None else f"{each.state}, no gateway beats"
             load = "-" if connections is None else connections
-            row = (each.address or "(the request's host)", each.site, each.region, f"{each.weight:g}")
-            self.stdout.write(FORM.format(each.name, *row, each.connection_limit or "-", load, state))
+            where = (each.address or "(the request's host)", each.cluster.name, each.site, each.region)
+            limit = each.connection_limit or "-"
+            self.stdout.write(FORM.format(each.name, *where, f"{each.weight:g}", limit, load, state))
 
     def _change(self, action: str, name: str) -> None:
         point = AccessPoint.objects.filter(name=name).first()

@@ -1,0 +1,78 @@
+"""Who leaves chatrooms, by himself or not, and when rooms end."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from apps.messaging import chatroom_entries, chatrooms, log
+from apps.messaging.models import Chatroom
+from apps.routing import room_members
+
+logger = logging.getLogger(__name__)
+
+GONE_A_TURN = 1000  # members that one turn of the timed work takes out
+
+
+def leave(server_set: str, tenant: int, room: str, users: Sequence[str]) -> None:
+    """Users are out of a room, and what is to go with them."""
+    room_members.leave(server_set, tenant, room, users)
+    chatroom_entries.owners_left(server_set, tenant, room, users)
+
+
+def block(server_set: str, tenant: int, room: str, users: Sequence[str], until: int) -> None:
+    """Users may not enter a room, and are out of it."""
+    chatrooms.restrict(server_set, tenant, room, chatrooms.Kind.BLOCKED, users, until)
+    leave(server_set, tenant, room, users)
+    chatrooms.tell(tenant, room, removed=list(users))
+
+
+def sweep_members(server_set: str) -> None:
+    """Timed: take out members whose connection went a while ago."""
+    gone = room_members.gone(server_set, GONE_A_TURN)
+    known = chatrooms.look_up(server_set, gone)
+    # Of a room that has moved, another SET's members are told of.
+    stay = [its is None or its.has(chatrooms.Kind.KEPT) for its in known]
+    if gone:
+        room_members.take_out(server_set, gone, stay=stay)
+    left: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for (tenant, room, user), stays in zip(gone, stay, strict=True):
+        if not stays:
+            left[tenant, room].append(user)
+    for (tenant, room), users in left.items():
+        chatroom_entries.owners_left(server_set, tenant, room, users)
+
+
+def sweep_rooms(server_set: str) -> None:
+    """Timed: destroy rooms whose time is over, and tell again of those that are destroyed."""
+    active = room_members.last_active(server_set)  # first: a room is made before it is active
+    sql = "SELECT tenant, room, created, destroyed, destroy_after, kept FROM messaging_chatroom"
+    rooms = {(tenant, room): its for tenant, room, *its in log.of(server_set).read(sql, ())}
+    room_members.note_active(server_set, rooms.keys() - active.keys())
+    now = log.now()
+    for (tenant, room), (created, destroyed, destroy_after, kept) in rooms.items():
+        begin = created if destroyed == Chatroom.Destroyed.AGED else active.get((tenant, room), now)
+        if not kept and begin + destroy_after * 60_000 <= now:
+            _destroy_by_itself(server_set, tenant, room)
+    _forget_rooms(server_set, list(active.keys() - rooms.keys()))
+    chatroom_entries.forget(server_set)
+
+
+def _destroy_by_itself(server_set: str, tenant: int, room: str) -> None:
+    try:
+        chatrooms.destroy(server_set, tenant, room, chatrooms.DESTROYED_BY_ITSELF)
+        logger.info("%s: chatroom %s of tenant %d was destroyed: its time is over", server_set, room, tenant)
+    except chatrooms.Refusal:
+        room_members.forget_active(server_set, [(tenant, room)])  # it has moved
+
+
+def _forget_rooms(server_set: str, rooms: Sequence[tuple[int, str]]) -> None:
+    """Gateways tell of rooms that are not there."""
+    known = chatrooms.look_up(server_set, [(tenant, room, "") for tenant, room in rooms])
+    moved = [each for each, its in zip(rooms, known, strict=True) if its is None]
+    room_members.forget_active(server_set, moved)
+    for (tenant, room), its in zip(rooms, known, strict=True):
+        if its is not None and not its.created:
+            room_members.forget_room(server_set, tenant, room)
+            chatrooms.tell(tenant, room, destroyed=chatrooms.DESTROYED_BY_HAND)

@@ -1,0 +1,86 @@
+"""The SETs' databases: where each is, as an alias of Django and as a URL, and which tables are in them.
+
+SETs come and go while processes run, so their aliases are not in the settings: an alias is the SET's name,
+made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections, models
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from apps.routing.topology import topology
+
+_lock = threading.Lock()
+
+
+def url(server_set: str) -> str:
+    """The URL of a SET's log: as its record says, or as IMCLOUD_SET_DATABASE_URL does for all of them.
+
+    LookupError without a name: nothing has a home before there are slots.
+    """
+    if not server_set:
+        raise LookupError("there is no SET yet")
+    entry = topology.current.sets.get(server_set)
+    return (entry and entry.database) or settings.SET_DATABASE_URL.format(set=server_set)
+
+
+def alias(server_set: str) -> str:
+    """The alias of a SET's database in Django's `connections`."""
+    return register(server_set, url(server_set))
+
+
+def register(name: str, database_url: str) -> str:
+    """Have an alias for the database at the URL, and return it."""
+    with _lock:
+        known = connections.settings.get(name)
+        if known is None or known["URL"] != database_url:
+            described = settings.DATABASE_FROM_URL(database_url) | {"URL": database_url}
+            connections.settings |= connections.configure_settings(
+                {"default": settings.DATABASES["default"], name: described}
+            )
+    return name
+
+
+def create(database_url: str) -> None:
+    """Create the database on its server, unless it exists. Raises psycopg.Error."""
+    name = conninfo_to_dict(database_url)["dbname"]
+    with psycopg.connect(database_url, dbname="postgres", connect_timeout=5, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
+
+
+def migrate(server_set: str) -> None:
+    """Have a SET's tables in its database."""
+    call_command("migrate", database=alias(server_set), verbosity=0, interactive=False, skip_checks=True)
+
+
+class SetRouter:
+    """Models with `in_set` live in the SETs' databases, all others in the control database.
+
+    Who does not say which SET's they want gets the first one's.
+    """
+
+    def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
+        if not getattr(model, "in_set", False):
+            return None
+        if (row := hints.get("instance")) is not None and row._state.db:
+            return str(row._state.db)
+        return alias(next(iter(topology.current.sets), "set1"))
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **hints: Any) -> bool:
+        from django.apps import apps
+
+        if model_name is None:
+            return bool(hints.get("in_set", False)) == (db != "default")
+        in_set = getattr(apps.get_model(app_label, model_name), "in_set", False)
+        return bool(in_set) == (db != "default")

@@ -1,0 +1,54 @@
+"""Every method that a client may name: does it carry a message or ask a question, and whose SET serves it?
+
+What a method means is apps.messaging's; a gateway needs no more of it than this. The topics are those of
+PROTOCOL 4; docs/compatibility.md is made from this table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Method(NamedTuple):
+    """`is_message`: it goes through the message lane, in order and with a uid, and is answered by PUBACK."""
+
+    is_message: bool = False
+    by_target: bool = False  # its target's SET serves it; otherwise the home SET of the user who asks
+
+
+_SEND = Method(is_message=True, by_target=True)
+_ASK = Method()
+_ASK_TARGET = Method(by_target=True)
+
+METHODS: dict[str, Method] = {
+    # Sending (4.1).
+    **dict.fromkeys(("ppMsgP", "ppMsgN", "ppMsgS"), _SEND),
+    **dict.fromkeys(("pgMsgP", "pgMsgS"), _SEND),
+    # Synchronisation (4.3), history (4.4).
+    **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg"), _ASK),
+    **dict.fromkeys(("qrySessionsAtt", "reportsdk", "pullEventChange", "pullModifyMsg", "qAppBot"), _ASK),
+    # A user's own state: settings (4.3), conversations and tags (4.6), block list (4.8), online status (4.9).
+    **dict.fromkeys(("pullUS", "addSeTag", "delSeTag", "addUnpush", "qryUnpush", "delUnpush"), _ASK),
+    **dict.fromkeys(("setOfflineMsgDur", "pullSeAtts", "setSeAtt", "setTypeUnpush"), _ASK),
+    **dict.fromkeys(("addTag", "delTag", "disTag"), _ASK),
+    **dict.fromkeys(("blkPPush", "unblkPPush", "qryPPush", "blkDPush", "unblkDPush", "qryDPush"), _ASK),
+    **dict.fromkeys(("addBlack", "rmBlack", "getBlack", "blackStat"), _ASK),
+    **dict.fromkeys(("subUserStatus", "getUserStatus", "setUserStatus"), _ASK),
+    **dict.fromkeys(("updUserSub", "pullUserSub", "pullSubData", "qrySubData"), _ASK),
+    # Chatrooms (4.1, 4.3, 4.4, 4.7).
+    **dict.fromkeys(("chatMsg", "chatMsgS"), _SEND),
+    **dict.fromkeys(("joinChrm", "joinChrmR", "exitChrm", "queryChrmI", "chrmPull", "qryCHMsg"), _ASK_TARGET),
+    **dict.fromkeys(("setKV", "delKV", "setKVS", "delKVS", "pullKV"), _ASK_TARGET),
+}
+# What gateways ask nodes for themselves. A client that names one is told that there is no such method.
+INTERNAL: dict[str, Method] = {
+    "canary": _SEND,
+    "grpChange": _SEND,
+    "readFeed": _ASK_TARGET,
+    "ackCursor": _ASK_TARGET,
+    "presence": _ASK_TARGET,
+    "manageChrm": _ASK_TARGET,  # what the server API does with a chatroom
+}
+ALL = METHODS | INTERNAL
+MESSAGES = tuple(name for name, method in ALL.items() if method.is_message)
+QUERIES = tuple(name for name, method in ALL.items() if not method.is_message)

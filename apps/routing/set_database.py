@@ -1,0 +1,44 @@
+"""Whether a database can be a new SET's."""
+
+from __future__ import annotations
+
+import psycopg
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from apps.routing import fields
+from apps.routing.models import ServerSet
+
+CONNECT_WITHIN = 3  # s
+
+
+def check(server_set: str, database: str) -> None:
+    """ValidationError when the SET cannot have the database that its record names.
+
+    It must be no other SET's, open within `CONNECT_WITHIN`, and have the tables of a SET.
+    """
+    if database:
+        fields.database(database)
+    url = _url(server_set, database)
+    for name, its in ServerSet.objects.exclude(name=server_set).values_list("name", "database"):
+        if _url(name, its) == url:
+            raise ValidationError(f"SET {name} has this database: each has its own.")
+    needed = {model._meta.db_table for model in apps.get_models() if getattr(model, "in_set", False)}
+    if lacking := needed - _tables(server_set, url):
+        tables = ", ".join(sorted(lacking))
+        raise ValidationError(f"The database of SET {server_set} lacks the tables {tables}.")
+
+
+def _url(server_set: str, database: str) -> str:
+    return database or str(settings.SET_DATABASE_URL.format(set=server_set))
+
+
+def _tables(server_set: str, url: str) -> set[str]:
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_WITHIN) as connection:
+            found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+            return {name for (name,) in found}
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValidationError(f"SET {server_set} has no database that can be opened: {reason}.") from None

@@ -1,0 +1,121 @@
+"""The logs of two SETs in a cluster of their own: users of even slots are at home in set1, others in set2."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+import django
+import pytest
+
+django.setup()  # pytest reads this file before it configures anything when the folder is named to it
+
+import psycopg  # noqa: E402
+from django.db import connections  # noqa: E402
+from psycopg import sql  # noqa: E402
+from psycopg.conninfo import conninfo_to_dict  # noqa: E402
+
+from apps.messaging import log, slot_moves  # noqa: E402
+from apps.messaging.log import Entry, Log  # noqa: E402
+from apps.messaging.methods.pull import pull  # noqa: E402
+from apps.messaging.models import PRIVATE  # noqa: E402
+from apps.routing import databases, topology  # noqa: E402
+from apps.routing.envelope import Request  # noqa: E402
+from apps.routing.models import Cluster, ServerSet, Slot  # noqa: E402
+from apps.routing.placement import SLOTS  # noqa: E402
+from apps.routing.protocol.im_pb2 import (  # noqa: E402
+    DownStreamMessages,
+    SyncRequestMsg,
+    UpStreamMessage,
+)
+from apps.routing.protocol.messages import SENT  # noqa: E402
+
+SETS = ("set1", "set2")
+
+
+def users(server_set: str, number: int) -> list[str]:
+    """Users of tenant 1 whose home is this SET, always the same ones; no two of them share a slot."""
+    parity = SETS.index(server_set)
+    by_slot: dict[int, str] = {}
+    for name in (f"u{n}" for n in count()):
+        if (slot := topology.slot("1", name)) % 2 == parity:
+            by_slot.setdefault(slot, name)
+        if len(by_slot) == number:
+            return list(by_slot.values())
+    raise AssertionError
+
+
+def user(server_set: str, *, but: str = "") -> str:
+    """The first of them, unless it is `but`."""
+    return next(name for name in users(server_set, 2) if name != but)
+
+
+@pytest.fixture
+def sets(databases: None) -> Iterator[dict[str, Log]]:
+    """SET -> its log."""
+    cluster = Cluster.objects.create(name="main")
+    made = [ServerSet.objects.create(cluster=cluster, name=name) for name in SETS]
+    Slot.objects.bulk_create(Slot(cluster=cluster, number=n, server_set=made[n % 2]) for n in range(SLOTS))
+    topology.topology.renew()
+    for name in SETS:
+        with connections[name].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO messaging_head (id, epoch, seq, time, slots) VALUES (1, 1, 0, 0, %s)"
+                " ON CONFLICT (id) DO NOTHING",
+                [bytes(SLOTS // 8)],
+            )
+    slot_moves.hand_out()
+    yield {name: log.of(name) for name in SETS}
+    for name in SETS:
+        log.of(name).close()
+
+
+def text(content: bytes = b"x") -> bytes:
+    """What a client sends: an UpStreamMessage."""
+    return UpStreamMessage(sessionId=3, classname="RC:TxtMsg", content=content).SerializeToString()
+
+
+def entry(sender: str, target: str, up: bytes = b"", uid: str = "", **facts: Any) -> Entry:
+    """A private message, with a uid of its own unless one is given."""
+    return Entry(uid or uuid.uuid4().hex, 1, PRIVATE, sender, target, 3, "ppMsgP", up or text(), **facts)
+
+
+class Shown(NamedTuple):
+    """A message as a device is shown it."""
+
+    time: int
+    uid: str
+    sent: bool
+
+
+def pulled(server_set: str, name: str) -> list[Shown]:
+    """Everything that a new device of the user pulls from a SET, in the order in which it comes."""
+    shown: list[Shown] = []
+    inbox = sendbox = 0
+    while True:
+        wanted = SyncRequestMsg(ispolling=False, isPullSend=True, syncTime=inbox, sendBoxSyncTime=sendbox)
+        request = Request(1, name, "pullMsg", name, wanted.SerializeToString(), generation=4)
+        reply = DownStreamMessages.FromString(pull(server_set, request).payload)
+        shown += [Shown(each.dataTime, each.msgId, each.direction == SENT) for each in reply.list]
+        inbox = reply.syncTime
+        sendbox = max((each.time for each in shown if each.sent), default=0)
+        if reply.finished:
+            return shown
+
+
+@contextmanager
+def away(server_set: str) -> Iterator[None]:
+    """While its database takes no connections."""
+    name = str(conninfo_to_dict(databases.url(server_set))["dbname"])
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(databases.url(server_set), dbname="postgres", autocommit=True) as admin:
+        admin.execute(allow.format(sql.Identifier(name), False))
+        try:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+            yield
+        finally:
+            admin.execute(allow.format(sql.Identifier(name), True))
+            connections[server_set].close()  # it is broken
