@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import psycopg
 from celery import current_app
+from django.core.exceptions import ValidationError
 
 from apps.messaging import groups, log
-from apps.messaging.log import Appended, Entry, Unavailable
+from apps.messaging.log import Appended, Entry, Log, Unavailable
 from apps.routing import hints, metrics, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
+from apps.routing.models import ServerSet
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,28 @@ def measure() -> None:
 
 
 _passed: dict[tuple[str, str], tuple[bytes, int]] = {}  # (destination, origin) -> slots and cursor
+
+
+def check_removal(instance: ServerSet, **_: Any) -> None:
+    """Whether a SET may go: the others have read all of it. ValidationError with those that have not."""
+    reasons = []
+    origin = instance.name
+    for destination in origins(origin):
+        reader, source = Log(destination), Log(origin)
+        try:
+            slots, cursor, gaps = reader.read(_CURSOR, (origin,), within=0.0)[0]
+            numbers = [number for number in range(placement.SLOTS) if log.owns(slots, number)]
+            ((waiting, _since),) = source.read(_WAITING, (cursor, numbers), within=0.0)
+        except Unavailable:
+            reasons.append(f"Whether SET {destination} has read all of SET {origin} cannot be found out now.")
+        else:
+            if waiting or gaps:
+                reasons.append(f"SET {destination} has not read all of SET {origin} yet: try again soon.")
+        finally:
+            reader.close()
+            source.close()
+    if reasons:
+        raise ValidationError(reasons)
 
 
 class Page(NamedTuple):

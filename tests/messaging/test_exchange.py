@@ -10,6 +10,7 @@ from queue import Empty
 import pytest
 from celery import current_app
 from channels.layers import get_channel_layer
+from django.core.exceptions import ValidationError
 
 from apps.messaging import exchange
 from apps.messaging.exchange import PAGE, PAGE_BYTES, catch_up
@@ -18,6 +19,7 @@ from apps.messaging.methods.pull import history
 from apps.messaging.tasks import take_over
 from apps.routing import metrics
 from apps.routing.envelope import Hint, Request, feed_group
+from apps.routing.models import ServerSet
 from apps.routing.protocol.im_pb2 import HistoryMsgInput, HistoryMsgOuput
 from apps.routing.topology import slot
 from imcloud.celery import app  # noqa: F401  queues are its business
@@ -299,3 +301,20 @@ def test_it_is_told_how_much_waits_and_for_how_long_even_while_the_destination_i
     assert longer[0] == 3 and longer[1] > lag
     catch_up("set2", "set1")
     assert measured() == (0, 0)
+
+
+def test_a_set_stays_until_the_others_have_read_it(origin: Log) -> None:
+    def reasons() -> list[str]:
+        try:
+            exchange.check_removal(ServerSet(name="set1"))
+        except ValidationError as refused:
+            return refused.messages
+        return []
+
+    assert reasons() == []
+    send(origin, 1)
+    assert reasons() == ["SET set2 has not read all of SET set1 yet: try again soon."]
+    catch_up("set2", "set1")
+    assert reasons() == []
+    with away("set2"):
+        assert reasons() == ["Whether SET set2 has read all of SET set1 cannot be found out now."]

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import Tenant
-from apps.routing import keeping
+from apps.routing import databases, keeping
 from apps.routing.models import Actor, Cluster, Node, ServerSet, Slot, SlotMove, State
 from apps.routing.node_file import NodeSpec
 from tests.conftest import wait_for
@@ -243,7 +243,7 @@ def spare(nodes: None) -> ServerSet:
     Slot.objects.bulk_create(
         Slot(cluster=cluster, number=number, server_set=sets["set2"]) for number in range(1, 1024)
     )
-    made = ServerSet.objects.create(cluster=cluster, name="set3")
+    made = ServerSet.objects.create(cluster=cluster, name="set3", database=databases.url("set2"))
     put(NodeSpec("MSG_NODE5", "set3", 1.0, (PUBLISH, PULL)))
     return made
 

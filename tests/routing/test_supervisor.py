@@ -26,6 +26,7 @@ pytestmark = pytest.mark.django_db(databases=["default", "set1", "set2"])
 NODE = "MSG_NODE1"
 MESSAGES = f"set1.{NODE}.message"
 QUERIES = f"set1.{NODE}.query"
+BACKLOG = 20_000  # canaries: two workers need some seconds for them
 
 
 class RunningNode:
@@ -198,8 +199,8 @@ def test_a_supervisor_that_lost_its_session_takes_its_name_again(node: RunningNo
 
 def test_a_queue_whose_tasks_wait_gets_another_worker(node: RunningNode) -> None:
     def slow() -> bool:
-        if node.redis.broker.llen(MESSAGES) < 3000:
-            node.redis.put(MESSAGES, CANARY, b"", copies=3000)
+        if node.redis.broker.llen(MESSAGES) < BACKLOG:
+            node.redis.put(MESSAGES, CANARY, b"", copies=BACKLOG)
         return len(node.workers("message")) > 2
 
     node.command.until(slow, 20)
