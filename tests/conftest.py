@@ -46,6 +46,11 @@ def pytest_configure() -> None:
         databases.register(name, settings.SET_DATABASE_URL.format(set=name))
 
 
+def pytest_xdist_setupnodes() -> None:
+    # Or pytest-django reads the settings in every test process before this file has given it a folder.
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
