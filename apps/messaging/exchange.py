@@ -126,7 +126,10 @@ def check_removal(instance: ServerSet, **_: Any) -> None:
     for destination in origins(origin):
         reader, source = Log(destination), Log(origin)
         try:
-            slots, cursor, gaps = reader.read(_CURSOR, (origin,), within=0.0)[0]
+            heads = reader.read(_CURSOR, (origin,), within=0.0)
+            if not heads:  # it has no log yet
+                continue
+            slots, cursor, gaps = heads[0]
             numbers = [number for number in range(placement.SLOTS) if log.owns(slots, number)]
             ((waiting, _since),) = source.read(_WAITING, (cursor, numbers), within=0.0)
         except Unavailable:

@@ -37,6 +37,7 @@ class Request(NamedTuple):
     device: str = ""  # whose cursor a pull goes by
     acknowledged: int = 0  # ms: everything up to it was acknowledged on this connection
     connection: str = ""  # the id of the connection behind it
+    shown: int = 0  # ms: of a pull, everything up to it was shown on this connection; 0: it is its first one
 
 
 class Answer(NamedTuple):

@@ -237,7 +237,9 @@ class Handler:
             if packet.topic == PULL:
                 device = connection.device or connection.platform
                 options = 0 if connection.groups is not None else WANTS_GROUPS
-                request = request._replace(device=device, acknowledged=connection.cursor(), options=options)
+                request = request._replace(
+                    device=device, acknowledged=connection.cursor(), options=options, shown=connection.shown
+                )
                 connection.pulls += 1
             server_set = "" if METHODS[packet.topic].by_target else connection.home
             self._process.lanes.enter(

@@ -98,11 +98,11 @@ class Hub:
             origin.sent_elsewhere(row.uid)
         if row.sync:
             for connection in self.users.get((row.tenant, row.sender), ()):
-                if (
-                    connection is not origin
-                    and connection.home == server_set
-                    and not connection.has_sent(row.uid)
-                ):
+                if connection.home != server_set:
+                    continue
+                if connection is origin or connection.has_sent(row.uid):
+                    connection.pass_over(row)
+                else:
                     connection.show_sent(row)
         receivers = self._receivers(server_set, row)
         if receivers and (down := self._down(row)):

@@ -145,7 +145,7 @@ class Connection:
         self.notified_at = 0.0  # monotonic; 0: no notice is unanswered
         self.backoff = DUE
         self.seen = 0  # ms: highest message time shown; a message that it sends is later
-        self.shown = 0  # ms: every received message up to it was shown, if nothing was kept
+        self.shown = 0  # ms: everything of the home's log up to it was shown, if nothing was kept
         self.acknowledged = 0  # ms: everything up to it was acknowledged
         self.pulled: dict[int, int] = {}  # messageId of a pull -> its newest time, until QUERYCON
         self.in_flight = 0  # publishes and queries without an answer
@@ -260,6 +260,11 @@ class Connection:
         else:
             self._keep(row)
 
+    def pass_over(self, row: Row) -> None:
+        """A message of its own, which it shows already."""
+        if self._up_to_date:
+            self.shown = max(self.shown, row.time)
+
     def sent_elsewhere(self, uid: str) -> None:
         """It has sent a message to a user of another SET: a copy for the sender's other devices will come."""
         if len(self._sent) >= SENT_MAX:
@@ -318,6 +323,7 @@ class Connection:
         self.pulls -= 1
         self.pulled = {message_id: answer.newest}
         self.seen = max(self.seen, answer.newest)
+        self.shown = max(self.shown, answer.newest)
         if home != self.home:  # it has moved since
             self.reading = Reading.BEHIND
             self.missed_time = max(self.missed_time, answer.newest + 1)
@@ -331,7 +337,6 @@ class Connection:
                 self.notify()
             return
         self.position = max(self.position, answer.position)
-        self.shown = max(self.shown, answer.newest)
         self.window.clear()
         self.notified_at, self.backoff = 0.0, DUE
         if self.missed <= self.position:

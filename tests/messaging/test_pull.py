@@ -19,7 +19,7 @@ from apps.routing.protocol.im_pb2 import (
     SyncRequestMsg,
     UpStreamMessage,
 )
-from tests.messaging.conftest import user
+from tests.messaging.conftest import entry, user
 
 ALICE = user("set1")
 BOB = user("set1", but=ALICE)
@@ -36,9 +36,9 @@ def store(sender: str, target: str, count: int, size: int = 10) -> None:
     log.of("set1").append(entries, within=1)
 
 
-def ask(asker: str, **wanted: Any) -> tuple[Answer, DownStreamMessages]:
+def ask(asker: str, shown: int = 0, **wanted: Any) -> tuple[Answer, DownStreamMessages]:
     message = SyncRequestMsg(ispolling=False, isPullSend=True, **wanted)
-    request = Request(1, asker, "pullMsg", asker, message.SerializeToString(), generation=4)
+    request = Request(1, asker, "pullMsg", asker, message.SerializeToString(), generation=4, shown=shown)
     answer = pull("set1", request)
     return answer, DownStreamMessages.FromString(answer.payload)
 
@@ -69,6 +69,21 @@ def test_a_page_of_large_messages_ends_early_and_the_next_ones_bring_the_rest() 
     _, third = ask(BOB, syncTime=second.syncTime)
     assert third.finished
     assert len(first.list) + len(second.list) + len(third.list) == 25
+
+
+def test_a_copy_that_comes_after_a_later_message_is_pulled_once_by_who_was_not_shown_it(own_log: Log) -> None:
+    """Its time is before the device's cursor of sent messages: what the connection was shown tells."""
+    (later,) = own_log.append([entry(ALICE, BOB)], within=1).rows
+    copy = entry(ALICE, user("set2"), copy=True, sent=later.time - 1)
+    (late,) = own_log.append([copy], within=1).rows
+    asked = {"syncTime": later.time, "sendBoxSyncTime": later.time}
+    answer, reply = ask(ALICE, shown=later.time, **asked)
+    assert [(m.msgId, m.dataTime) for m in reply.list] == [(copy.uid, copy.sent)]
+    assert answer.newest == late.time
+    _, again = ask(ALICE, shown=answer.newest, **asked)
+    assert not again.list
+    _, first = ask(ALICE, **asked)  # of a connection of which nobody knows what it was shown
+    assert not first.list
 
 
 def test_a_client_that_claims_the_future_does_not_move_the_log_there(own_log: Log) -> None:

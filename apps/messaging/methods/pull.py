@@ -22,6 +22,7 @@ PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 HISTORY_PAGE_MAX = 100
 HISTORY = {"qryPMsg": PRIVATE, "qryGMsg": GROUP}
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
+LATE = 3_600_000  # ms that a copy from another SET may be behind and still be shown to who missed it
 _NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
 # A page's rows, how many there were before it was cut by size, and nothing of those past the cut:
@@ -53,10 +54,17 @@ _GROUPS = f"""
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until, {_NOW})
          AND sender <> %(user)s ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
+# A copy from another SET may come after a later message of this one, whose time is the cursor of the device.
+# It is found by its time in this log: later than all that the connection was shown.
 _SENDBOX = f"""
     (SELECT uid, sent AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox AND sent > %(sendbox)s
-     ORDER BY sent LIMIT %(limit)s)"""
+     ORDER BY sent LIMIT %(limit)s)
+    UNION ALL
+    (SELECT uid, time AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
+     WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
+       AND sent > %(sendbox)s - {LATE} AND sent <= %(sendbox)s AND time > %(shown)s
+     ORDER BY time LIMIT %(limit)s)"""
 _RECEIVED = f"{_INBOX} UNION ALL {_GROUPS}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
 _PULL = _HEAD.format(_CUT.format(order="at", rows=_IN_ORDER.format(_RECEIVED)))
@@ -103,6 +111,7 @@ def pull(server_set: str, request: Request) -> Answer:
         "device": request.device if acknowledging else "",
         "inbox": inbox,
         "sendbox": wanted.sendBoxSyncTime,
+        "shown": request.shown or _NOW,
         "limit": PULL_PAGE + 1,
     }
     # Groups first: who comes to one between the two reads is told so by the log, from `position` on.
