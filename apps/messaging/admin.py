@@ -20,6 +20,9 @@ from apps.messaging.models import (
     ChatroomEntry,
     ChatroomRule,
     ChatroomUser,
+    CleanMark,
+    Conversation,
+    ConversationRead,
     ConversationState,
     DeviceCursor,
     ExchangeCursor,
@@ -256,6 +259,21 @@ class UserSettingAdmin(OfAUser):
 @admin.register(ConversationState)
 class ConversationStateAdmin(OfAUser):
     list_display = ("user", "kind", "target", "channel", "tenant", "version")
+
+
+@admin.register(Conversation)
+class ConversationAdmin(OfAUser):
+    list_display = ("user", "kind", "target", "tenant", "newest", "removed")
+
+
+@admin.register(ConversationRead)
+class ConversationReadAdmin(OfAUser):
+    list_display = ("user", "kind", "target", "tenant", "time")
+
+
+@admin.register(CleanMark)
+class CleanMarkAdmin(OfAUser):
+    list_display = ("user", "kind", "target", "tenant", "upto")
 
 
 @admin.register(Subscription)

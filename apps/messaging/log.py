@@ -32,6 +32,7 @@ from apps.messaging.models import (
     PRIVATE,
     READ_TIME,
     RECALLED,
+    SYSTEM,
     TO_SELF,
     UNSEEN,
 )
@@ -119,7 +120,7 @@ def now() -> int:
 
 def conversation(tenant: int, kind: int, one: str, other: str) -> int:
     """A signed 64-bit hash of a conversation; a private one is the same from both sides."""
-    parts = sorted((one, other)) if kind == PRIVATE else [other]
+    parts = sorted((one, other)) if kind in (PRIVATE, SYSTEM) else [other]
     return placement.digest(str(tenant), str(kind), *parts) - (1 << 63)
 
 

@@ -17,7 +17,7 @@ TO_SELF = 128  # for its sender's other devices only, whatever its target
 UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and his devices are not shown it
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
-CANARY, PRIVATE, GROUP, CHATROOM = 0, 1, 3, 4
+CANARY, PRIVATE, GROUP, CHATROOM, SYSTEM = 0, 1, 3, 4, 6
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
@@ -85,7 +85,7 @@ class Message(models.Model):
             models.Index(
                 fields=("tenant", "target", "time"),
                 name="message_inbox",
-                condition=models.Q(kind=PRIVATE, inbox=True),
+                condition=models.Q(kind__in=(PRIVATE, SYSTEM), inbox=True),
             ),
             models.Index(
                 fields=("tenant", "sender", "sent"),
@@ -508,3 +508,85 @@ class GroupRead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} has read {self.uid}"
+
+
+class CleanMark(models.Model):
+    """Up to when a user has removed a conversation's history, for himself; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    kind = models.SmallIntegerField()
+    target = models.CharField(max_length=64, db_collation="C", help_text="The conversation's id.")
+    upto = models.BigIntegerField(help_text="ms of a message, as users are shown it; never goes back.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "kind", "target"), name="clean_mark_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.target}"
+
+
+class RemovedMessage(models.Model):
+    """A message that a user has removed from his history; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    uid = models.CharField(max_length=64, db_collation="C")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "uid"), name="removed_message_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.uid} of {self.user}"
+
+
+class Conversation(models.Model):
+    """A conversation in a user's list, as far as the list has read the log (ListCursor); in his home SET.
+
+    Those of groups are found by their members. They have a row here when the user has removed them.
+    """
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    kind = models.SmallIntegerField()
+    target = models.CharField(max_length=64, db_collation="C", help_text="The conversation's id.")
+    newest = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms of a message, as users are shown it."
+    )
+    removed = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms; only a later message brings it back."
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "kind", "target"), name="conversation_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.target} of {self.user}"
+
+
+class ListCursor(models.Model):
+    """How far a user's list of conversations has read the log of his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    time = models.BigIntegerField(help_text="ms, of the log.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "user"), name="list_cursor_once"),)
+
+    def __str__(self) -> str:
+        return self.user

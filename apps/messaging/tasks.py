@@ -26,8 +26,10 @@ from apps.messaging.methods import (
     chatroom,
     chatroom_operations,
     conversation_states,
+    conversations,
     gateways,
     group,
+    history,
     online,
     private,
     pull,
@@ -71,7 +73,8 @@ MESSAGE_METHODS: dict[str, Admit] = {
 }
 QUERY_METHODS: Mapping[str, AnswerQuery] = {
     "pullMsg": pull.pull,
-    **dict.fromkeys(pull.HISTORY, pull.history),
+    **history.METHODS,
+    **conversations.METHODS,
     **dict.fromkeys(("joinChrm", "joinChrmR"), chatroom.join),
     "exitChrm": chatroom.leave,
     "queryChrmI": chatroom.info,

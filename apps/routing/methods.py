@@ -36,7 +36,12 @@ METHODS: dict[str, Method] = {
     **dict.fromkeys(("updRTime", "updRRTime"), Method(is_message=True, since=5)),
     **dict.fromkeys(("rrMsg", "rrList"), _ASK_TARGET),
     # Synchronisation (4.3), history (4.4).
-    **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg"), _ASK),
+    **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg", "qrySMsg", "qryMsg", "delMsg"), _ASK),
+    **dict.fromkeys(("cleanPMsg", "cleanDMsg", "cleanGMsg", "cleanCMsg", "cleanSMsg"), _ASK),
+    **dict.fromkeys(("cleanMCMsg", "cleanMPMsg", "cleanMsgBatch"), _ASK),
+    # The list of conversations (4.5). delRelation names the conversation as its target.
+    **dict.fromkeys(("qryRelation", "qryRelationR", "qryRelationFilter"), _ASK),
+    **dict.fromkeys(("delRelation", "delRelationBatch", "delSessions"), _ASK),
     **dict.fromkeys(("qrySessionsAtt", "reportsdk", "pullEventChange", "pullModifyMsg", "qAppBot"), _ASK),
     # A user's own state: settings (4.3), conversations and tags (4.6), block list (4.8), online status (4.9).
     **dict.fromkeys(("pullUS", "addSeTag", "delSeTag", "addUnpush", "qryUnpush", "delUnpush"), _ASK),

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from apps.messaging import exchange
 from apps.messaging.exchange import PAGE, PAGE_BYTES, catch_up
 from apps.messaging.log import Log, Unavailable
-from apps.messaging.methods.pull import history
+from apps.messaging.methods.history import history
 from apps.messaging.tasks import take_over
 from apps.routing import metrics
 from apps.routing.envelope import Hint, Request, feed_group

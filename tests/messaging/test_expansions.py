@@ -12,7 +12,7 @@ from apps.messaging import exchange, expansions, tasks
 from apps.messaging.expansions import KEYS_MAX, applied, parse, values
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Verdict, private
-from apps.messaging.methods.pull import history
+from apps.messaging.methods.history import history
 from apps.routing import topology
 from apps.routing.envelope import Request
 from apps.routing.protocol.im_pb2 import HistoryMsgInput, HistoryMsgOuput, UpStreamMessage

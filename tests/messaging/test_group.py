@@ -11,7 +11,8 @@ from django.db import connections
 from apps.messaging import exchange, groups
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Verdict, group
-from apps.messaging.methods.pull import history, pull
+from apps.messaging.methods.history import history
+from apps.messaging.methods.pull import pull
 from apps.messaging.models import GroupMember, Membership
 from apps.routing import topology
 from apps.routing.envelope import FROM_SERVER, WANTS_GROUPS, Request

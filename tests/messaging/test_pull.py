@@ -9,7 +9,8 @@ import pytest
 from apps.messaging import log
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods.gateways import read_feed
-from apps.messaging.methods.pull import PAGE_BYTES, PULL_PAGE, history, pull
+from apps.messaging.methods.history import history
+from apps.messaging.methods.pull import PAGE_BYTES, PULL_PAGE, pull
 from apps.messaging.models import PRIVATE
 from apps.routing.envelope import Answer, Hint, Request
 from apps.routing.protocol.im_pb2 import (

@@ -11,7 +11,8 @@ import pytest
 from apps.messaging import exchange, groups, tasks
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Verdict, group, private, recall
-from apps.messaging.methods.pull import history, pull
+from apps.messaging.methods.history import history
+from apps.messaging.methods.pull import pull
 from apps.messaging.models import RECALLED
 from apps.routing import topology
 from apps.routing.envelope import FROM_SERVER, Request
