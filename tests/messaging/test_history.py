@@ -37,7 +37,8 @@ def send(sender: str, target: str, **facts: Any) -> str:
 
 
 def page(reader: str, peer: str, **wanted: Any) -> im.HistoryMsgOuput:
-    asked = im.HistoryMsgInput(**{"targetId": peer, "time": 0, "count": 20, "order": 0} | wanted)
+    fields: dict[str, Any] = {"targetId": peer, "time": 0, "count": 20, "order": 0} | wanted
+    asked = im.HistoryMsgInput(**fields)
     return reply(im.HistoryMsgOuput, reader, "qryPMsg", asked)
 
 
