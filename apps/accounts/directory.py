@@ -21,6 +21,7 @@ class TenantEntry:
     app_secret: str = field(repr=False)
     locked: bool = False
     cluster: str = ""
+    group_size: int = 3000  # members that a group may have
 
 
 class Restriction(NamedTuple):
@@ -65,9 +66,9 @@ def read_directory(previous: Directory | None) -> Directory:
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
     tenants = [
-        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, cluster)
-        for pk, name, app_key, app_secret, state, cluster in Tenant.objects.values_list(
-            "pk", "name", "app_key", "app_secret", "state", "cluster"
+        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, cluster, group_size)
+        for pk, name, app_key, app_secret, state, cluster, group_size in Tenant.objects.values_list(
+            "pk", "name", "app_key", "app_secret", "state", "cluster", "group_size"
         )
     ]
     return Directory(

@@ -95,6 +95,7 @@ class Tenant(models.Model):
         blank=True,
         help_text="The cluster that serves the app; empty: chosen by the hash of its app key.",
     )
+    group_size = models.PositiveIntegerField(default=3000, help_text="Members that a group may have.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     secret_rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from apps.accounts.admin import ReadOnlyAdmin, TenantFilter, moment
 from apps.accounts.models import BlockEntry
+from apps.messaging import chatrooms
 from apps.messaging.models import (
     CANARY,
     CHATROOM,
@@ -18,22 +19,27 @@ from apps.messaging.models import (
     PRIVATE,
     Chatroom,
     ChatroomEntry,
-    ChatroomRule,
     ChatroomUser,
     CleanMark,
     Conversation,
     ConversationRead,
     ConversationState,
     DeviceCursor,
+    EarlyChange,
     ExchangeCursor,
     ExchangeGap,
     Group,
     GroupMember,
+    GroupRead,
+    GroupRule,
     Head,
+    ListCursor,
     Membership,
     Message,
     OnlineStatus,
+    RemovedMessage,
     Subscription,
+    TenantRule,
     UserSetting,
     Watch,
 )
@@ -129,7 +135,7 @@ class ExchangeGapAdmin(OfASet):
 
 @admin.register(Group)
 class GroupAdmin(OfASet):
-    list_display = ("group", "name", "tenant", "size", "muted", "slot")
+    list_display = ("group", "name", "tenant", "size", "slot")
     list_filter = (SetFilter, TenantFilter)
     search_fields = ("=group",)
     ordering = ("-id",)
@@ -137,7 +143,7 @@ class GroupAdmin(OfASet):
 
 @admin.register(GroupMember)
 class GroupMemberAdmin(OfASet):
-    list_display = ("group", "user", "tenant", "joined_at", "allowed")
+    list_display = ("group", "user", "tenant", "joined_at")
     list_filter = (SetFilter, TenantFilter)
     search_fields = ("=group", "=user")
     ordering = ("-id",)
@@ -145,6 +151,18 @@ class GroupMemberAdmin(OfASet):
     @admin.display(description="joined", ordering="joined")
     def joined_at(self, member: GroupMember) -> str:
         return moment(member.joined)
+
+
+@admin.register(GroupRule)
+class GroupRuleAdmin(OfASet):
+    list_display = ("group", "user", "kind", "tenant", "ends_at")
+    list_filter = (SetFilter, "kind", TenantFilter)
+    search_fields = ("=group", "=user")
+    ordering = ("-id",)
+
+    @admin.display(description="until", ordering="until")
+    def ends_at(self, rule: GroupRule) -> str:
+        return moment(rule.until) if rule.until < chatrooms.END else "for ever"
 
 
 @admin.register(Membership)
@@ -218,8 +236,8 @@ class ChatroomEntryAdmin(OfASet):
         return moment(entry.time)
 
 
-@admin.register(ChatroomRule)
-class ChatroomRuleAdmin(ReadOnlyAdmin):
+@admin.register(TenantRule)
+class TenantRuleAdmin(ReadOnlyAdmin):
     """The same for all SETs."""
 
     list_display = ("kind", "name", "tenant")
@@ -274,6 +292,28 @@ class ConversationReadAdmin(OfAUser):
 @admin.register(CleanMark)
 class CleanMarkAdmin(OfAUser):
     list_display = ("user", "kind", "target", "tenant", "upto")
+
+
+@admin.register(RemovedMessage)
+class RemovedMessageAdmin(OfAUser):
+    list_display = ("user", "uid", "tenant")
+
+
+@admin.register(ListCursor)
+class ListCursorAdmin(OfAUser):
+    list_display = ("user", "tenant", "time")
+
+
+@admin.register(GroupRead)
+class GroupReadAdmin(OfAUser):
+    list_display = ("group", "uid", "user", "tenant", "time")
+
+
+@admin.register(EarlyChange)
+class EarlyChangeAdmin(OfASet):
+    list_display = ("uid", "by", "method", "tenant", "at")
+    search_fields = ("=uid", "=by")
+    ordering = ("-id",)
 
 
 @admin.register(Subscription)

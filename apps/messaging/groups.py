@@ -45,8 +45,8 @@ _COUNT = """
     SELECT user_slot, count(*) FROM messaging_groupmember
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar GROUP BY user_slot"""
 _SIZE = """
-    INSERT INTO messaging_group (tenant, "group", slot, name, created, muted, reach, size)
-    VALUES (%(tenant)s, %(group)s, %(slot)s, %(name)s::varchar, %(time)s, false, %(reach)s, %(size)s)
+    INSERT INTO messaging_group (tenant, "group", slot, name, created, reach, size)
+    VALUES (%(tenant)s, %(group)s, %(slot)s, %(name)s::varchar, %(time)s, %(reach)s, %(size)s)
     ON CONFLICT (tenant, "group") DO UPDATE SET reach = EXCLUDED.reach, size = EXCLUDED.size,
       name = COALESCE(NULLIF(EXCLUDED.name, ''), messaging_group.name)"""
 _DISMISS = 'DELETE FROM messaging_group WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar'

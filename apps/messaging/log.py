@@ -13,6 +13,7 @@ One `Log` belongs to one thread. Times are epoch ms.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -406,14 +407,15 @@ def _reach(
     return {(tenant, name): slots for tenant, name, slots in found}
 
 
-_LOGS: dict[str, Log] = {}
+_of_thread = threading.local()
 
 
 def of(server_set: str) -> Log:
-    """This worker's log of a SET: a Celery solo worker is one thread, so one connection serves it."""
-    if server_set not in _LOGS:
-        _LOGS[server_set] = Log(server_set)
-    return _LOGS[server_set]
+    """This thread's log of a SET: a Celery solo worker is one thread, the server API has a few."""
+    logs: dict[str, Log] = _of_thread.__dict__
+    if server_set not in logs:
+        logs[server_set] = Log(server_set)
+    return logs[server_set]
 
 
 def blocked_pairs(server_set: str, pairs: Iterable[tuple[int, str, str]]) -> set[tuple[int, str, str]]:

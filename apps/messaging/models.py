@@ -247,14 +247,16 @@ class ChatroomEntry(models.Model):
         return f"{self.key} of {self.room}"
 
 
-class ChatroomRule(models.Model):
-    """What holds in all chatrooms of a tenant. Every worker has them in memory (apps.messaging.chatrooms)."""
+class TenantRule(models.Model):
+    """What holds everywhere in a tenant. Every worker has it in memory (apps.messaging.tenant_rules)."""
 
     class Kind(models.IntegerChoices):
-        LOW = 1, "class whose messages are dropped first under load"
-        KEPT = 2, "class whose messages are not dropped"
-        MUTED = 3, "user who may not send"
-        NO_ENTRIES = 4, "key-value store switched off"
+        LOW = 1, "class whose messages chatrooms drop first under load"
+        KEPT = 2, "class whose messages chatrooms do not drop"
+        MUTED = 3, "user who may not send to chatrooms"
+        NO_ENTRIES = 4, "key-value store of chatrooms switched off"
+        GROUP_MUTED = 5, "user who may not send to groups"
+        PRIVATE_MUTED = 6, "user who may not send private messages"
 
     tenant = models.BigIntegerField()
     kind = models.SmallIntegerField(choices=Kind.choices)
@@ -262,7 +264,7 @@ class ChatroomRule(models.Model):
     until = models.BigIntegerField(default=1 << 53, help_text="ms.")
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("tenant", "kind", "name"), name="chatroom_rule_once"),)
+        constraints = (models.UniqueConstraint(fields=("tenant", "kind", "name"), name="tenant_rule_once"),)
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.name}"
@@ -277,7 +279,6 @@ class Group(models.Model):
     slot = models.SmallIntegerField(help_text="The group's.")
     name = models.CharField(max_length=256, blank=True, default="")
     created = models.BigIntegerField(help_text="ms")
-    muted = models.BooleanField(default=False, help_text="Only members on the white list may send.")
     reach = models.BinaryField(max_length=SLOTS // 8, help_text="A bit for each slot that a member is of.")
     size = models.IntegerField(default=0, help_text="Members.")
 
@@ -298,18 +299,40 @@ class GroupMember(models.Model):
     slot = models.SmallIntegerField(help_text="The group's.")
     user_slot = models.SmallIntegerField()
     joined = models.BigIntegerField(help_text="ms")
-    muted_until = models.BigIntegerField(
-        default=0, db_default=0, help_text="ms; may not send until then. 0: may."
-    )
-    allowed = models.BooleanField(
-        default=False, db_default=False, help_text="May send while the group is muted."
-    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("tenant", "group", "user"), name="group_member_once"),)
 
     def __str__(self) -> str:
         return f"{self.user} in {self.group}"
+
+
+class GroupRule(models.Model):
+    """What holds for a user in a group, or for all of it, even while he or the group is not there.
+
+    In the group's home SET.
+    """
+
+    class Kind(models.IntegerChoices):
+        MUTED = 1, "may not send"
+        EXEMPT = 2, "may send while the group is muted"
+        ALL_MUTED = 3, "the group is muted"
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    group = models.CharField(max_length=64, db_collation="C")
+    user = models.CharField(max_length=64, db_collation="C", blank=True, help_text="Empty: for all.")
+    slot = models.SmallIntegerField(help_text="The group's.")
+    kind = models.SmallIntegerField(choices=Kind.choices)
+    until = models.BigIntegerField(help_text="ms.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "group", "user", "kind"), name="group_rule_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.group}: {self.get_kind_display()}"
 
 
 class Membership(models.Model):

@@ -11,8 +11,8 @@ from typing import Any
 from celery import shared_task, signals
 from google.protobuf.message import DecodeError
 
+from apps.accounts.directory import directory
 from apps.messaging import changes, chatroom_life, compensation, exchange, log, online_status, slot_moves
-from apps.messaging.chatroom_rules import rules
 from apps.messaging.log import Appended, Elsewhere, Entry, Unavailable
 from apps.messaging.methods import (
     Admit,
@@ -38,6 +38,7 @@ from apps.messaging.methods import (
     settings,
 )
 from apps.messaging.models import CHATROOM, PRIVATE
+from apps.messaging.tenant_rules import rules
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -287,5 +288,6 @@ def sweep_chatrooms(server_set: str) -> None:
 
 @signals.worker_init.connect(weak=False)
 def know_rules(**_: Any) -> None:
-    """A worker begins: it is to know at once what holds in chatrooms."""
+    """A worker begins: it is to know at once what holds in tenants."""
+    directory.start()
     rules.start()

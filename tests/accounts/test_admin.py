@@ -56,7 +56,7 @@ def test_a_form_without_csrf_token_is_refused(operator: Client) -> None:
 
 
 def test_a_new_tenants_secret_is_shown_once_and_never_again(operator: Client) -> None:
-    page = post(operator, "accounts_tenant_add", name="shop", app_key="shop", state="active")
+    page = post(operator, "accounts_tenant_add", name="shop", app_key="shop", state="active", group_size=500)
     secret = Tenant.objects.get(name="shop").app_secret
     assert secret in page
     shop = reverse("admin:accounts_tenant_change", args=[Tenant.objects.get(name="shop").pk])

@@ -9,14 +9,14 @@ import msgpack
 import pytest
 import redis
 
-from apps.messaging import chatroom_entries, chatroom_life, chatroom_rules, chatrooms, log, slot_moves, tasks
+from apps.messaging import chatroom_entries, chatroom_life, chatrooms, log, slot_moves, tasks, tenant_rules
 from apps.messaging.chatroom_entries import ENTRIES_MAX, OVERWRITE, REMOVED, WITH_OWNER
-from apps.messaging.chatroom_rules import Rule, rules
 from apps.messaging.chatrooms import Kind
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Status, chatroom
 from apps.messaging.methods.chatroom import LOW_MAX, NORMAL_MAX, PAGE_BYTES, PULL_PAGE
 from apps.messaging.models import Chatroom
+from apps.messaging.tenant_rules import Rule, rules
 from apps.routing import room_members, topology
 from apps.routing.envelope import ELSEWHERE, FROM_SERVER, JOINED, REPEATED, Answer, Request
 from apps.routing.models import Cluster, ServerSet, SlotMove
@@ -114,7 +114,7 @@ def test_a_message_that_may_not_be_gets_its_code_and_is_not_stored(what: str) ->
         assert not join(who).status
     chatrooms.restrict("set1", 1, ROOM, Kind.MUTED, ["mute"], log.now() + HOUR)
     chatrooms.restrict("set1", 1, ROOM, Kind.BLOCKED, ["bad"], log.now() + HOUR)
-    chatroom_rules.add(1, Rule.MUTED, ["silent"])
+    tenant_rules.add(1, Rule.MUTED, ["silent"])
     rules.renew()
     code, facts = REFUSED[what]
     facts = dict(facts)
@@ -164,8 +164,8 @@ def test_under_load_low_classes_go_first_then_others_and_never_what_is_kept(
 ) -> None:
     for who in ("alice", "vip"):
         join(who)
-    chatroom_rules.add(1, Rule.LOW, ["app:like"])
-    chatroom_rules.add(1, Rule.KEPT, ["app:gift"])
+    tenant_rules.add(1, Rule.LOW, ["app:like"])
+    tenant_rules.add(1, Rule.KEPT, ["app:gift"])
     rules.renew()
     chatrooms.restrict("set1", 1, ROOM, Kind.KEPT, ["vip"])
     # All of it in one second.
@@ -181,7 +181,7 @@ def test_under_load_low_classes_go_first_then_others_and_never_what_is_kept(
 
 def test_low_classes_are_dropped_when_the_queue_is_late() -> None:
     join("alice")
-    chatroom_rules.add(1, Rule.LOW, ["app:like"])
+    tenant_rules.add(1, Rule.LOW, ["app:like"])
     rules.renew()
     late = log.now() - chatroom.LATE - 1000
     old = UidIssuer(2).next(4, late)
@@ -505,14 +505,14 @@ def test_too_many_changes_a_second_are_refused() -> None:
 
 def test_an_app_may_have_the_store_switched_off() -> None:
     join("alice")
-    chatroom_rules.add(1, Rule.NO_ENTRIES, [""])
+    tenant_rules.add(1, Rule.NO_ENTRIES, [""])
     rules.renew()
     statuses = [
         ask("setKV", "alice", setting("k", "v")).status,
         ask("pullKV", "alice", im.QueryChrmKV(timestamp=0)).status,
     ]
     assert statuses == [23426, 23426]
-    chatroom_rules.remove(1, Rule.NO_ENTRIES, [""])
+    tenant_rules.remove(1, Rule.NO_ENTRIES, [""])
     rules.renew()
     assert ask("setKV", "alice", setting("k", "v")).status == 0
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import msgpack
 import pytest
-from django.db import connections
 
-from apps.messaging import exchange, groups
+from apps.messaging import exchange, groups, log, tenant_rules
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Verdict, group
 from apps.messaging.methods.history import history
 from apps.messaging.methods.pull import pull
-from apps.messaging.models import GroupMember, Membership
+from apps.messaging.models import GroupRule, Membership
 from apps.routing import topology
 from apps.routing.envelope import FROM_SERVER, WANTS_GROUPS, Request
 from apps.routing.protocol.im_pb2 import (
@@ -131,14 +130,57 @@ def test_who_may_send(logs: dict[str, Log]) -> None:
     assert refusals([ALICE]) == [AckStatus.NOT_IN_GROUP]  # no such group
     change(logs, groups.JOIN, ALICE, BOB)
     assert refusals([ALICE, BOB, CAROL]) == [0, 0, AckStatus.NOT_IN_GROUP]
-    members = GroupMember.objects.using("set1")
-    members.filter(user=ALICE).update(muted_until=1 << 50)
+    rule(ALICE, GroupRule.Kind.MUTED)
     assert refusals([ALICE, BOB]) == [AckStatus.GROUP_MUTED, 0]
-    with connections["set1"].cursor() as cursor:
-        cursor.execute("UPDATE messaging_group SET muted = true")
-    members.filter(user=BOB).update(allowed=True)
-    members.filter(user=ALICE).update(muted_until=0)
+    GroupRule.objects.using("set1").update(until=log.now())
+    assert refusals([ALICE, BOB]) == [0, 0]  # its time is over
+    rule("", GroupRule.Kind.ALL_MUTED)
+    rule(BOB, GroupRule.Kind.EXEMPT)
     assert refusals([ALICE, BOB]) == [AckStatus.GROUP_MUTED, 0]
+    rule(BOB, GroupRule.Kind.MUTED)
+    assert refusals([BOB]) == [AckStatus.GROUP_MUTED]  # his own is the stronger one
+
+
+def rule(name: str, kind: int) -> None:
+    GroupRule.objects.using("set1").create(
+        tenant=1, group=GROUP, user=name, kind=kind, slot=topology.slot("1", GROUP), until=1 << 50
+    )
+
+
+def test_who_is_muted_everywhere_may_send_nowhere(logs: dict[str, Log]) -> None:
+    change(logs, groups.JOIN, ALICE, BOB)
+    tenant_rules.add(1, tenant_rules.Rule.GROUP_MUTED, [ALICE])
+    tenant_rules.rules.renew()
+    assert refusals([ALICE, BOB]) == [AckStatus.GROUP_MUTED, 0]
+    tenant_rules.remove(1, tenant_rules.Rule.GROUP_MUTED, [ALICE])
+    tenant_rules.rules.renew()
+    assert refusals([ALICE, BOB]) == [0, 0]
+
+
+def test_a_mute_survives_leaving_and_the_group_itself(logs: dict[str, Log]) -> None:
+    change(logs, groups.JOIN, ALICE, BOB)
+    rule(ALICE, GroupRule.Kind.MUTED)
+    change(logs, groups.QUIT, ALICE)
+    change(logs, groups.DISMISS)
+    change(logs, groups.JOIN, ALICE, BOB)
+    assert refusals([ALICE, BOB]) == [AckStatus.GROUP_MUTED, 0]
+
+
+def test_who_was_in_a_group_of_before_does_not_read_that_of_now(logs: dict[str, Log]) -> None:
+    change(logs, groups.JOIN, ALICE, BOB)
+    send(logs, ALICE, "old")
+    change(logs, groups.DISMISS)
+    change(logs, groups.JOIN, ALICE, CAROL)
+    send(logs, ALICE, "new")
+    assert shown(BOB) == ["old"]
+    assert shown(CAROL) == ["new"]
+
+
+def test_a_message_to_3000_members_of_two_sets_makes_two_rows(logs: dict[str, Log]) -> None:
+    change(logs, groups.JOIN, ALICE, *(f"member-{n}" for n in range(2999)))
+    send(logs, ALICE, "x")
+    sql = "SELECT count(*) FROM messaging_message WHERE kind = 3"
+    assert [logs[name].read(sql, ()) for name in SETS] == [[(1,)], [(1,)]]
 
 
 def test_a_dismissed_group_is_over_for_all_of_its_members(logs: dict[str, Log]) -> None:
@@ -163,5 +205,11 @@ def test_coming_twice_and_going_without_having_come_change_nothing(logs: dict[st
 def test_a_group_that_is_full_takes_nobody(logs: dict[str, Log], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "SIZE_MAX", 2)
     change(logs, groups.JOIN, ALICE, BOB)
+    of_one_batch = [
+        Request(1, "", "grpChange", f"{GROUP}-b", msgpack.packb([groups.JOIN, [name], ""]), uuid.uuid4().hex)
+        for name in (ALICE, BOB, CAROL)
+    ]
+    verdicts = group.change("set1", of_one_batch)
+    assert [isinstance(verdict, Entry) for verdict in verdicts] == [True, True, False]
     asked = Request(1, "", "grpChange", GROUP, msgpack.packb([groups.JOIN, [CAROL], ""]), uuid.uuid4().hex)
     assert group.change("set1", [asked]) == [Refused(AckStatus.OPERATION_BLOCKED)]

@@ -67,6 +67,10 @@ class Migration(migrations.Migration):
                         max_length=64,
                     ),
                 ),
+                (
+                    "group_size",
+                    models.PositiveIntegerField(default=3000, help_text="Members that a group may have."),
+                ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("secret_rotated_at", models.DateTimeField(blank=True, editable=False, null=True)),
             ],

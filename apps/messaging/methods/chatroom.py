@@ -16,11 +16,11 @@ import redis
 
 from apps.messaging import chatroom_entries, chatroom_life, chatrooms, log
 from apps.messaging.chatroom_entries import OVERWRITE, WITH_OWNER, Outcome, Setting
-from apps.messaging.chatroom_rules import Rule, rules
 from apps.messaging.chatrooms import Facts, Kind, Refusal
 from apps.messaging.log import Entry
 from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict
 from apps.messaging.models import CHATROOM, HELD, PERSISTED, RECALLED
+from apps.messaging.tenant_rules import Rule, rules
 from apps.routing import hints, metrics, room_members
 from apps.routing.envelope import (
     ELSEWHERE,

@@ -7,18 +7,26 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from apps.accounts.directory import directory
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
-from apps.messaging.models import DIRECTED, GROUP, GROUP_CHANGE, TO_SELF
+from apps.messaging.models import DIRECTED, GROUP, GROUP_CHANGE, TO_SELF, GroupRule
+from apps.messaging.tenant_rules import Rule as Rules
+from apps.messaging.tenant_rules import rules
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
-SIZE_MAX = 3000  # members
+Rule = GroupRule.Kind
+SIZE_MAX = 3000  # members, of a tenant that is not known here
 
-_STANDING = """
-    SELECT w.tenant, w.name, w.member, g.muted, m.muted_until, m.allowed
+_RULE = """EXISTS (SELECT FROM messaging_grouprule r WHERE r.tenant = w.tenant AND r."group" = w.name
+                    AND r."user" = {} AND r.kind = {} AND r.until > %s)"""
+_STANDING = f"""
+    SELECT w.tenant, w.name, w.member, m."user" IS NOT NULL,
+           {_RULE.format("w.member", Rule.MUTED)}, {_RULE.format("''", Rule.ALL_MUTED)},
+           {_RULE.format("w.member", Rule.EXEMPT)}
     FROM unnest(%s::int8[], %s::varchar[], %s::varchar[]) AS w(tenant, name, member)
     JOIN messaging_group g ON g.tenant = w.tenant AND g."group" = w.name
     LEFT JOIN messaging_groupmember m
@@ -26,11 +34,12 @@ _STANDING = """
 
 
 class Standing(NamedTuple):
-    """A user in a group that exists. `muted_until` None: he is not in it."""
+    """A user in a group that exists."""
 
-    muted: bool  # the group
-    muted_until: int | None  # ms
-    allowed: bool | None
+    member: bool
+    muted: bool
+    all_muted: bool  # the group
+    exempt: bool  # from that
 
 
 def standings(server_set: str, asked: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], Standing]:
@@ -38,7 +47,8 @@ def standings(server_set: str, asked: Sequence[tuple[int, str, str]]) -> dict[tu
     wanted = list(set(asked))
     if not wanted:
         return {}
-    columns = [list(column) for column in zip(*wanted, strict=True)]
+    now = log.now()
+    columns = [now, now, now, *(list(column) for column in zip(*wanted, strict=True))]
     return {
         (tenant, group, user): Standing(*its)
         for tenant, group, user, *its in log.of(server_set).read(_STANDING, columns)
@@ -47,13 +57,12 @@ def standings(server_set: str, asked: Sequence[tuple[int, str, str]]) -> dict[tu
 
 def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: members, unless they or the group are muted; the server in anybody's name."""
-    now = log.now()
     known = standings(server_set, [(r.tenant, r.target, r.user) for r in requests])
-    verdicts = [_verdict(r, known.get((r.tenant, r.target, r.user)), now) for r in requests]
+    verdicts = [_verdict(r, known.get((r.tenant, r.target, r.user))) for r in requests]
     return changing.judged(server_set, requests, verdicts)
 
 
-def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
+def _verdict(request: Request, standing: Standing | None) -> Verdict:
     try:
         up = parse_upstream(request.payload)
     except ProtocolError:
@@ -61,7 +70,7 @@ def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
     if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
     special = changing.FLAGS.get(up.classname, 0)
-    if (status := _refusal(request, standing, now)) and not (
+    if (status := _refusal(request, standing)) and not (
         special & TO_SELF and status == AckStatus.GROUP_MUTED
     ):
         return Refused(status)
@@ -81,16 +90,16 @@ def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
     )
 
 
-def _refusal(request: Request, standing: Standing | None, now: int) -> int:
+def _refusal(request: Request, standing: Standing | None) -> int:
     if standing is None:
         return AckStatus.NOT_IN_GROUP
     if request.options & FROM_SERVER:
         return 0
-    if standing.muted_until is None:
+    if not standing.member:
         return AckStatus.NOT_IN_GROUP
-    if standing.muted_until > now or (standing.muted and not standing.allowed):
+    if standing.muted or (standing.all_muted and not standing.exempt):
         return AckStatus.GROUP_MUTED
-    return 0
+    return AckStatus.GROUP_MUTED if rules.current.hold(request.tenant, Rules.GROUP_MUTED, request.user) else 0
 
 
 def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
@@ -98,20 +107,25 @@ def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
 
     A group is made by the first who join it.
     """
-    return [_change(server_set, request) for request in requests]
+    present: dict[tuple[int, str], list[str]] = {}  # with what the batch has made of it so far
+    return [_change(server_set, request, present) for request in requests]
 
 
-def _change(server_set: str, request: Request) -> Verdict:
+def _change(server_set: str, request: Request, known: dict[tuple[int, str], list[str]]) -> Verdict:
     how, users, name = msgpack.unpackb(request.payload)
-    present = groups.members(server_set, request.tenant, request.target)
+    key = (request.tenant, request.target)
+    present = known[key] if key in known else groups.members(server_set, *key)
     if how == groups.JOIN:
         users = [user for user in dict.fromkeys(users) if user not in present]
-        if len(present) + len(users) > SIZE_MAX:
+        tenant = directory.current.by_id(request.tenant)
+        if len(present) + len(users) > (tenant.group_size if tenant else SIZE_MAX):
             return Refused(AckStatus.OPERATION_BLOCKED)
+        known[key] = present + users
     elif how == groups.QUIT:
         users = [user for user in dict.fromkeys(users) if user in present]
+        known[key] = [user for user in present if user not in users]
     else:
-        users = present
+        users, known[key] = present, []
     fields: dict[str, Any] = {"tenant": request.tenant, "sender": "", "target": request.target}
     return Entry(
         uid=request.uid,

@@ -8,6 +8,7 @@ from apps.messaging import log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
 from apps.messaging.models import PRIVATE, TO_SELF
+from apps.messaging.tenant_rules import Rule, rules
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
@@ -33,8 +34,13 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
         return Refused(AckStatus.TOO_BIG)
     special = changing.FLAGS.get(up.classname, 0)
     is_blocked = _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked
-    if is_blocked and not special & TO_SELF:
-        return Refused(AckStatus.BLOCKED_BY_PEER)
+    if not special & TO_SELF:
+        if is_blocked:
+            return Refused(AckStatus.BLOCKED_BY_PEER)
+        if not request.options & FROM_SERVER and rules.current.hold(
+            request.tenant, Rule.PRIVATE_MUTED, request.user
+        ):
+            return Refused(AckStatus.PRIVATE_MUTED)
     if is_status(request.method, up.classname):
         return Status(PRIVATE)
     return Entry(

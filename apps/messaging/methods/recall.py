@@ -76,7 +76,7 @@ def _verdict(
         return Refused(AckStatus.RECALL_NOT_OWN_V2 if request.generation == 2 else AckStatus.RECALL_NOT_OWN)
     if not _is_in(original, request, room):
         return Refused(AckStatus.RECALL_PARAMETERS)
-    is_member = standing is not None and standing.muted_until is not None
+    is_member = standing is not None and standing.member
     if what.kind == GROUP and not is_member and not request.options & FROM_SERVER:
         return Refused(AckStatus.NOT_IN_GROUP)
     if original.flags & RECALLED:

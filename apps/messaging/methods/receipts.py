@@ -93,7 +93,7 @@ def _known(server_set: str, request: Request, named: Sequence[str], *, but: str 
     uids = list(dict.fromkeys(identifier(uid) for uid in named))
     key = (request.tenant, identifier(request.target), request.user)
     standing = standings(server_set, [key]).get(key)
-    if standing is None or standing.muted_until is None:
+    if standing is None or not standing.member:
         raise Refusal(AckStatus.NOT_IN_GROUP)
     found = changes.find(server_set, [Asked(request.tenant, uid, request.user) for uid in uids])
     if any(original is None for original in found.values()):

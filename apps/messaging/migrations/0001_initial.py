@@ -114,36 +114,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="ChatroomRule",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("tenant", models.BigIntegerField()),
-                (
-                    "kind",
-                    models.SmallIntegerField(
-                        choices=[
-                            (1, "class whose messages are dropped first under load"),
-                            (2, "class whose messages are not dropped"),
-                            (3, "user who may not send"),
-                            (4, "key-value store switched off"),
-                        ]
-                    ),
-                ),
-                ("name", models.CharField(blank=True, db_collation="C", default="", max_length=64)),
-                ("until", models.BigIntegerField(default=9007199254740992, help_text="ms.")),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("tenant", "kind", "name"), name="chatroom_rule_once")
-                ],
-            },
-        ),
-        migrations.CreateModel(
             name="ChatroomUser",
             fields=[
                 (
@@ -176,6 +146,108 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("tenant", "room", "user", "kind"), name="chatroom_user_once"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="CleanMark",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The user's.")),
+                ("kind", models.SmallIntegerField()),
+                (
+                    "target",
+                    models.CharField(db_collation="C", help_text="The conversation's id.", max_length=64),
+                ),
+                (
+                    "upto",
+                    models.BigIntegerField(
+                        help_text="ms of a message, as users are shown it; never goes back."
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tenant", "user", "kind", "target"), name="clean_mark_once"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Conversation",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The user's.")),
+                ("kind", models.SmallIntegerField()),
+                (
+                    "target",
+                    models.CharField(db_collation="C", help_text="The conversation's id.", max_length=64),
+                ),
+                (
+                    "newest",
+                    models.BigIntegerField(
+                        db_default=0, default=0, help_text="ms of a message, as users are shown it."
+                    ),
+                ),
+                (
+                    "removed",
+                    models.BigIntegerField(
+                        db_default=0, default=0, help_text="ms; only a later message brings it back."
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tenant", "user", "kind", "target"), name="conversation_once"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ConversationRead",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The user's.")),
+                ("kind", models.SmallIntegerField()),
+                (
+                    "target",
+                    models.CharField(db_collation="C", help_text="The conversation's id.", max_length=64),
+                ),
+                (
+                    "time",
+                    models.BigIntegerField(
+                        help_text="ms of a message, as users are shown it; never goes back."
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tenant", "user", "kind", "target"), name="conversation_read_once"
                     )
                 ],
             },
@@ -259,6 +331,36 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="EarlyChange",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                (
+                    "uid",
+                    models.CharField(
+                        db_collation="C", help_text="Of the message to be changed.", max_length=64
+                    ),
+                ),
+                (
+                    "by",
+                    models.CharField(
+                        db_collation="C", help_text="The uid of the row that changes it.", max_length=64
+                    ),
+                ),
+                ("method", models.CharField(max_length=32)),
+                ("up", models.BinaryField(help_text="The UpStreamMessage that changes it.")),
+                ("at", models.BigIntegerField(help_text="ms of the change, in the log that took it first.")),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("uid", "by"), name="early_change_once")],
+            },
+        ),
+        migrations.CreateModel(
             name="ExchangeGap",
             fields=[
                 (
@@ -295,10 +397,6 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(blank=True, default="", max_length=256)),
                 ("created", models.BigIntegerField(help_text="ms")),
                 (
-                    "muted",
-                    models.BooleanField(default=False, help_text="Only members on the white list may send."),
-                ),
-                (
                     "reach",
                     models.BinaryField(help_text="A bit for each slot that a member is of.", max_length=128),
                 ),
@@ -323,22 +421,70 @@ class Migration(migrations.Migration):
                 ("slot", models.SmallIntegerField(help_text="The group's.")),
                 ("user_slot", models.SmallIntegerField()),
                 ("joined", models.BigIntegerField(help_text="ms")),
-                (
-                    "muted_until",
-                    models.BigIntegerField(
-                        db_default=0, default=0, help_text="ms; may not send until then. 0: may."
-                    ),
-                ),
-                (
-                    "allowed",
-                    models.BooleanField(
-                        db_default=False, default=False, help_text="May send while the group is muted."
-                    ),
-                ),
             ],
             options={
                 "constraints": [
                     models.UniqueConstraint(fields=("tenant", "group", "user"), name="group_member_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="GroupRead",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("group", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The group's.")),
+                ("uid", models.CharField(db_collation="C", help_text="The message's.", max_length=64)),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("time", models.BigIntegerField(help_text="ms at which he said so first.")),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "group", "uid", "user"), name="group_read_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="GroupRule",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("group", models.CharField(db_collation="C", max_length=64)),
+                (
+                    "user",
+                    models.CharField(
+                        blank=True, db_collation="C", help_text="Empty: for all.", max_length=64
+                    ),
+                ),
+                ("slot", models.SmallIntegerField(help_text="The group's.")),
+                (
+                    "kind",
+                    models.SmallIntegerField(
+                        choices=[
+                            (1, "may not send"),
+                            (2, "may send while the group is muted"),
+                            (3, "the group is muted"),
+                        ]
+                    ),
+                ),
+                ("until", models.BigIntegerField(help_text="ms.")),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tenant", "group", "user", "kind"), name="group_rule_once"
+                    )
                 ],
             },
         ),
@@ -367,6 +513,24 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.CheckConstraint(condition=models.Q(("id", 1)), name="head_is_one_row")
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ListCursor",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The user's.")),
+                ("time", models.BigIntegerField(help_text="ms, of the log.")),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("tenant", "user"), name="list_cursor_once")],
             },
         ),
         migrations.CreateModel(
@@ -442,7 +606,7 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(
-                        condition=models.Q(("inbox", True), ("kind", 1)),
+                        condition=models.Q(("inbox", True), ("kind__in", (1, 6))),
                         fields=["tenant", "target", "time"],
                         name="message_inbox",
                     ),
@@ -502,6 +666,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="RemovedMessage",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                ("user", models.CharField(db_collation="C", max_length=64)),
+                ("slot", models.SmallIntegerField(help_text="The user's.")),
+                ("uid", models.CharField(db_collation="C", max_length=64)),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "user", "uid"), name="removed_message_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Subscription",
             fields=[
                 (
@@ -531,6 +715,38 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(
                         fields=("tenant", "user", "watched", "generation"), name="subscription_once"
                     )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="TenantRule",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.BigIntegerField()),
+                (
+                    "kind",
+                    models.SmallIntegerField(
+                        choices=[
+                            (1, "class whose messages chatrooms drop first under load"),
+                            (2, "class whose messages chatrooms do not drop"),
+                            (3, "user who may not send to chatrooms"),
+                            (4, "key-value store of chatrooms switched off"),
+                            (5, "user who may not send to groups"),
+                            (6, "user who may not send private messages"),
+                        ]
+                    ),
+                ),
+                ("name", models.CharField(blank=True, db_collation="C", default="", max_length=64)),
+                ("until", models.BigIntegerField(default=9007199254740992, help_text="ms.")),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "kind", "name"), name="tenant_rule_once")
                 ],
             },
         ),

@@ -6,11 +6,9 @@ All of it is done by a node of the room's SET: apps.messaging.methods.chatroom_o
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import msgpack
-from django.utils import timezone
 
 from apps.messaging.methods.chatroom import MEMBERS_MAX
 from apps.messaging.server_api.declarations import (
@@ -21,15 +19,16 @@ from apps.messaging.server_api.declarations import (
     MapParam,
     Param,
     Refused,
+    clock,
     endpoint,
     identifier,
     integer,
     text,
 )
+from apps.messaging.server_api.homes import sets_of
 from apps.messaging.server_api.messages import PATIENCE, committed
 from apps.routing.envelope import FROM_SERVER, Request
 from apps.routing.process import submit
-from apps.routing.topology import topology
 
 ROOMS_A_CALL = 50
 NAME_MAX = 256  # bytes: 64 characters of any script
@@ -61,13 +60,9 @@ async def in_all_sets(call: Call, operation: str, *arguments: Any) -> list[Any]:
 
 async def results_of_all_sets(call: Call, request: Request) -> list[Any]:
     """What each SET of the app's cluster answers. Raises Refused."""
-    snapshot = topology.current
-    of_cluster = dict.fromkeys(
-        snapshot.clusters.get(call.tenant.cluster) or next(iter(snapshot.clusters.values()))
-    )
     try:
         async with asyncio.timeout(PATIENCE):
-            return _results(await asyncio.gather(*(submit(request, name) for name in of_cluster)))
+            return _results(await asyncio.gather(*(submit(request, name) for name in sets_of(call.tenant))))
     except TimeoutError:
         raise Refused(TIMEOUT, "Not known in time, please retry.") from None
 
@@ -77,11 +72,6 @@ def _results(replies: list[Any]) -> list[Any]:
     if failed:
         raise Refused(INTERNAL, f"{failed} of {len(replies)} rooms could not be reached, please retry.")
     return [msgpack.unpackb(reply.payload) for reply in replies]
-
-
-def clock(at: int) -> str:
-    """ms as the API's older answers write times."""
-    return timezone.localtime(datetime.fromtimestamp(at / 1000, UTC)).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @endpoint(

@@ -13,7 +13,10 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from django.utils import timezone
 
 from apps.accounts.directory import TenantEntry
 from apps.accounts.signatures import BAD_SIGNATURE, LOCKED
@@ -74,6 +77,15 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+LAST_MOMENT = 253_402_300_799_999  # ms: the end of the year 9999
+
+
+def clock(at: int) -> str:
+    """A time of epoch ms as the older answers show it, in the installation's time zone."""
+    at = min(at, LAST_MOMENT - 86_400_000)  # of any time zone
+    return timezone.localtime(datetime.fromtimestamp(at / 1000, UTC)).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def flag(text: str) -> bool:

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
 from apps.accounts import tokens
 from apps.accounts.models import BlockEntry, User, changing
-from apps.messaging import block_lists, own_state
+from apps.messaging import block_lists
 from apps.messaging.block_lists import BLOCKED_MAX
 from apps.messaging.server_api.declarations import (
     ID_MAX,
+    LAST_MOMENT,
     PARAMETER,
-    TIMEOUT,
     Answer,
     Call,
     Param,
     Refused,
+    clock,
     endpoint,
     identifier,
     integer,
     text,
 )
+from apps.messaging.server_api.homes import change_at_home
 from apps.routing import databases, presence
 from apps.routing.topology import home
 
 NAME_MAX = 256  # bytes: 64 characters of any script
 PORTRAIT_MAX = 1024  # bytes
-MOVE_PATIENCE = 3.0  # s that a call waits for a user whose slot is being moved
 USERS_A_CALL = 20
-LAST_MOMENT = 253_402_300_799_999  # ms: the end of the year 9999
 
 USER = Param("userId", identifier, required=True)
 BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
@@ -74,8 +72,11 @@ def info(call: Call) -> Answer:
     user = _user(call).first()
     if user is None:
         return {"userName": "", "userPortrait": "", "createTime": ""}
-    created = timezone.localtime(user.created_at).strftime("%Y-%m-%d %H:%M:%S")
-    return {"userName": user.name, "userPortrait": user.portrait_uri, "createTime": created}
+    return {
+        "userName": user.name,
+        "userPortrait": user.portrait_uri,
+        "createTime": clock(int(user.created_at.timestamp() * 1000)),
+    }
 
 
 def _user(call: Call) -> QuerySet[User]:
@@ -109,17 +110,9 @@ def _block_list(call: Call) -> QuerySet[BlockEntry]:
 
 
 def _change_block_list(call: Call, change: Callable[[Any, int, str, Sequence[str]], None]) -> Answer:
-    """Change the owner's entries in a transaction during which his slot stays where it is."""
     owner = (call.tenant.id, call["userId"])
-    give_up_at = time.monotonic() + MOVE_PATIENCE
-    while time.monotonic() < give_up_at:
-        alias = databases.alias(home(*owner))
-        with transaction.atomic(using=alias), transaction.get_connection(alias).cursor() as cursor:
-            if own_state.hold(cursor, *owner):
-                change(cursor, *owner, call["blackUserId"])
-                return {}
-        time.sleep(0.1)  # the topology will say in a moment where the slot went
-    raise Refused(TIMEOUT, "The user is being moved to another SET; try again in a moment.")
+    change_at_home(*owner, lambda cursor: change(cursor, *owner, call["blackUserId"]))
+    return {}
 
 
 @endpoint("/user/blacklist/add", USER, BLACK_USERS)

@@ -1,4 +1,4 @@
-"""What holds in all chatrooms of a tenant: classes that go first or never under load, users who may not send.
+"""What holds everywhere in a tenant: users who may not send, classes that chatrooms drop first or never.
 
 They are in the control database. Every worker has all of them in memory, as every process has the tenants.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from apps.accounts.models import Change, changing
 from apps.accounts.snapshot import Renewed
 from apps.messaging import chatrooms, log
-from apps.messaging.models import ChatroomRule
+from apps.messaging.models import TenantRule
 
-Rule = ChatroomRule.Kind
+Rule = TenantRule.Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ def _read_rules(previous: Rules | None) -> Rules:
     version = Change.objects.values_list("version", flat=True).first() or 0
     if previous is not None and previous.version == version:
         return previous
-    rows = ChatroomRule.objects.values_list("tenant", "kind", "name", "until")
+    rows = TenantRule.objects.values_list("tenant", "kind", "name", "until")
     return Rules(version, {(tenant, kind, name): until for tenant, kind, name, until in rows.iterator()})
 
 
-rules: Renewed[Rules] = Renewed("chatroom rules", _read_rules)
+rules: Renewed[Rules] = Renewed("tenant rules", _read_rules)
 
 
 def add(tenant: int, rule: int, names: Iterable[str], until: int = chatrooms.END) -> None:
     """Have a rule hold for classes or users; known in all workers within a second."""
-    made = [ChatroomRule(tenant=tenant, kind=rule, name=name, until=until) for name in dict.fromkeys(names)]
+    made = [TenantRule(tenant=tenant, kind=rule, name=name, until=until) for name in dict.fromkeys(names)]
     with changing():
-        ChatroomRule.objects.bulk_create(
+        TenantRule.objects.bulk_create(
             made,
             update_conflicts=True,
             unique_fields=("tenant", "kind", "name"),
@@ -52,10 +52,10 @@ def add(tenant: int, rule: int, names: Iterable[str], until: int = chatrooms.END
 
 def remove(tenant: int, rule: int, names: Iterable[str]) -> None:
     with changing():
-        ChatroomRule.objects.filter(tenant=tenant, kind=rule, name__in=list(names)).delete()
+        TenantRule.objects.filter(tenant=tenant, kind=rule, name__in=list(names)).delete()
 
 
 def listed(tenant: int, rule: int) -> list[tuple[str, int]]:
     """(name, until when in ms) of those that hold."""
-    found = ChatroomRule.objects.filter(tenant=tenant, kind=rule, until__gt=log.now()).order_by("name")
+    found = TenantRule.objects.filter(tenant=tenant, kind=rule, until__gt=log.now()).order_by("name")
     return list(found.values_list("name", "until"))
