@@ -27,7 +27,9 @@ class App:
     key: str
     secret: str
 
-    def post(self, connection: http.client.HTTPConnection, path: str, **form: str) -> dict[str, Any]:
+    def post(
+        self, connection: http.client.HTTPConnection, path: str, **form: str | list[str]
+    ) -> dict[str, Any]:
         """One signed call of the server API; returns the decoded reply or raises ApiRefused."""
         nonce, timestamp = str(random.getrandbits(53)), str(int(time.time() * 1000))
         signature = hashlib.sha1((self.secret + nonce + timestamp).encode()).hexdigest()
@@ -38,7 +40,7 @@ class App:
             "Signature": signature,
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        connection.request("POST", path, urlencode(form), headers)
+        connection.request("POST", path, urlencode(form, doseq=True), headers)
         body = connection.getresponse().read()
         try:
             reply: dict[str, Any] = json.loads(body)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgpack
 from asgiref.sync import sync_to_async
 
-from apps.messaging import groups, log, tenant_rules
+from apps.messaging import exchange, groups, log, tenant_rules
 from apps.messaging.models import GroupRule
 from apps.messaging.server_api.declarations import (
     INTERNAL,
@@ -138,7 +138,9 @@ async def sync(call: Call) -> Answer:
 
 def _groups_of(tenant: int, user: str) -> list[tuple[str, int]]:
     """(group, ms at which he came to it), by name."""
-    return log.of(home(tenant, user)).read(_OF_USER, (tenant, user))
+    server_set = home(tenant, user)
+    exchange.freshen(server_set)  # he may have come to a group of another SET a moment ago
+    return log.of(server_set).read(_OF_USER, (tenant, user))
 
 
 @endpoint(
