@@ -99,7 +99,7 @@ def test_the_page_shows_each_node_with_health_share_workers_and_queues(
     beat(redis_client, "MSG_NODE2", query={"tasks": -1, "canary": 12.34})
     heartbeats.leave(redis_client, "MSG_NODE4")
     first, second = box(operator, "MSG_NODE1"), box(operator, "MSG_NODE2")
-    assert "MSG_NODE1 up live" in first and "25 % of set1" in first and "on db7" in first
+    assert "MSG_NODE1 up live" in first and "25 % of set1" in first and "on db7, process 1" in first
     assert "message 1 of 2 17 1.250 s 0.8 s ago" in first and "query 2 of 2 0 0.003 s 0.8 s ago" in first
     assert "MSG_NODE1.message.1: stalled for 61 s" in first
     assert "75 % of set1 · weight 3" in second and "query 2 of 2 ? 0.003 s 12.3 s ago" in second

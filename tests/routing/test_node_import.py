@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -262,8 +262,8 @@ def test_nothing_can_be_exported_before_there_is_a_node() -> None:
 
 
 def test_what_a_fresh_installation_exports_can_be_imported(files: Files) -> None:
-    ServerSet.objects.all().delete()
-    Cluster.objects.all().delete()
+    with connection.cursor() as cursor:  # not the models' delete: that asks the SETs' databases
+        cursor.execute("DELETE FROM routing_serverset; DELETE FROM routing_cluster")
     topology.bootstrap()
     file = files.folder / "all.conf"
     file.write_text("\n".join(manage("export")))
