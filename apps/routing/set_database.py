@@ -36,6 +36,12 @@ def check_unused(server_set: str, database: str) -> None:
             raise ValidationError(f"SET {name} has this database: each has its own.")
 
 
+def check_not_control(server_set: str, database: str) -> None:
+    """ValidationError when the database, which exists, is a control database: migrations would mix there."""
+    if ServerSet._meta.db_table in _tables(server_set, _url(server_set, database)):
+        raise ValidationError(f"The database of SET {server_set} would be a control database.")
+
+
 def _url(server_set: str, database: str) -> str:
     return database or str(settings.SET_DATABASE_URL.format(set=server_set))
 

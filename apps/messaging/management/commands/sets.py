@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count
 
 from apps.accounts import command_line
@@ -94,13 +94,12 @@ class Command(BaseCommand):
         url = new.database or databases.url(new.name)
         try:
             databases.create(url)
+            set_database.check_not_control(new.name, new.database)
             databases.register(new.name, url)
             databases.migrate(new.name)
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, DatabaseError, OSError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"The database of {new.name} cannot be made ready: {reason}") from None
-        try:
-            set_database.check(new.name, new.database)  # the control database, say, gets no tables of a SET
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
 

@@ -74,7 +74,7 @@ class Command(BaseCommand):
 
 
 def _columns(view: NodeView) -> tuple[object, ...]:
-    """Of both kinds of workers: those that are up of those there are to be, tasks, s since the older canary."""
+    """Workers of each kind: that are up, of how many; tasks of both; s since the older canary."""
     row, kinds = view.row, dict(view.kinds)
     workers = (f"{kinds[kind]['workers']}/{kinds[kind]['size']}" if kind in kinds else "-" for kind in KINDS)
     waiting = [its["tasks"] for its in kinds.values()]
