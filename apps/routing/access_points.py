@@ -176,7 +176,7 @@ def arrange(ports: Sequence[int]) -> list[str]:
     )
     for point in ours.exclude(name__in=names):  # of a run with more gateways
         command_line.log_deletion(point)
-        point.delete()
+        ours.filter(pk=point.pk).delete()  # whether others are up, too: theirs are made next
     cluster = Cluster.objects.order_by("pk")[0]
     known = {point.name: point for point in ours}
     for name, port in zip(names, ports, strict=True):

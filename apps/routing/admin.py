@@ -139,7 +139,7 @@ class ActorAdmin(Kept, Audited):
 
 
 @admin.register(AccessPoint)
-class AccessPointAdmin(NamedForLife):
+class AccessPointAdmin(Kept, NamedForLife):
     list_display = (
         "name",
         "address",

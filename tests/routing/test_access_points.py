@@ -309,6 +309,31 @@ def test_the_command_drains_takes_out_resumes_and_lists(cluster: Cluster, beat: 
     ]
 
 
+@pytest.mark.parametrize("way", ["page", "list"])
+def test_the_last_one_of_a_cluster_that_is_up_is_not_deleted(cluster: Cluster, beat: Beat, way: str) -> None:
+    one, two = point(cluster, "one"), point(cluster, "two", state="down")
+    point(Cluster.objects.create(name="second"), "other")
+    browser = Client()
+    browser.force_login(Operator.objects.create_superuser("operator"))
+
+    def delete(which: AccessPoint) -> str:
+        url, form = reverse("admin:routing_accesspoint_delete", args=[which.pk]), {"post": "yes"}
+        if way == "list":
+            url = reverse("admin:routing_accesspoint_changelist")
+            form |= {"action": "delete_selected", "_selected_action": str(which.pk)}
+        return browser.post(url, form, follow=True).content.decode()
+
+    page = delete(one)
+    assert (
+        "Access point one is the last one of main that is up." in page and "successfully" not in page.lower()
+    )
+    assert AccessPoint.objects.filter(pk=one.pk).exists() and not LogEntry.objects.exists()
+    assert "successfully" in delete(two).lower()
+    point(cluster, "three")
+    assert "successfully" in delete(one).lower()
+    assert not AccessPoint.objects.filter(name__in=("one", "two")).exists()
+
+
 def test_waiting_for_an_empty_access_point_returns_when_it_is(
     cluster: Cluster, beat: Beat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
