@@ -174,9 +174,9 @@ def arrange(ports: Sequence[int]) -> list[str]:
     ours = AccessPoint.objects.filter(
         name__regex=rf"\A{FIRST_ACCESS_POINT}(-[0-9]+)?\Z", address__regex="^(:|$)"
     )
-    for point in ours.exclude(name__in=names):  # of a run with more gateways
-        command_line.log_deletion(point)
-        ours.filter(pk=point.pk).delete()  # whether others are up, too: theirs are made next
+    for left in ours.exclude(name__in=names):  # of a run with more gateways
+        command_line.log_deletion(left)
+        ours.filter(pk=left.pk).delete()  # whether others are up, too: theirs are made next
     cluster = Cluster.objects.order_by("pk")[0]
     known = {point.name: point for point in ours}
     for name, port in zip(names, ports, strict=True):
