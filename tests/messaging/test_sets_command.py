@@ -18,7 +18,7 @@ from apps.messaging import log
 from apps.messaging.log import Elsewhere, Log
 from apps.routing import databases
 from apps.routing.models import Actor, Node, ServerSet, Slot
-from apps.routing.topology import default_actors, home, topology
+from apps.routing.topology import default_actors, home, slot, topology
 from imcloud.config import Config
 from tests.conftest import ROOT
 from tests.messaging.conftest import entry, user
@@ -83,12 +83,12 @@ def test_a_new_set_has_tables_and_nodes_and_no_slots(new_database: None) -> None
     assert list(entries) == [(command_line.who(), name, "Added.") for name in names]
 
 
-def test_slots_are_given_to_a_new_set_and_it_takes_messages(new_database: None) -> None:
+def test_a_slot_is_given_to_a_new_set_and_it_takes_messages(new_database: None) -> None:
     add(NEW)
-    call_command("slots", "rebalance", stdout=io.StringIO(), stderr=io.StringIO())
+    receiver = user("set1")
+    call_command("slots", "move", str(slot("1", receiver)), NEW, stdout=io.StringIO(), stderr=io.StringIO())
     topology.renew()
-    assert 250 < Slot.objects.filter(server_set__name=NEW).count() < 430  # about a third of 1,024
-    receiver = next(name for name in (f"v{n}" for n in range(10_000)) if home(1, name) == NEW)
+    assert home(1, receiver) == NEW
     message = entry("sender", receiver)
     with pytest.raises(Elsewhere):
         log.of("set1").append([message], within=2.0)
