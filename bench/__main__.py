@@ -21,7 +21,7 @@ from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from bench import cost, stack
+from bench import cost, placement, stack
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
@@ -72,6 +72,9 @@ CASES = (
     Case("cross-idle", users=2, outstanding=1, senders=1, homes=ACROSS, second_devices=True),
     Case("chatroom", users=5001, outstanding=0, room_rate=20),
 )
+
+
+PLACEMENT = "placement"  # the case that needs no server
 
 
 @dataclass(frozen=True)
@@ -262,19 +265,31 @@ def progress(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
+def tell(line: dict[str, Any], output: Path | None) -> None:
+    """A case's result, on stdout and at the end of the file."""
+    text = json.dumps(line)
+    print(text, flush=True)
+    if output:
+        with output.open("a") as file:
+            file.write(text + "\n")
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument(
-        "--case", action="append", choices=[case.name for case in CASES], help="only this one"
+        "--case", action="append", choices=[case.name for case in CASES] + [PLACEMENT], help="only this one"
     )
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="measured window of each case (default 10)"
     )
     parser.add_argument(
         "--quick", action="store_true", help="2 s windows and a fifth of the many connections"
+    )
+    parser.add_argument(
+        "--nodes", type=int, default=1, help="of each SET of the benchmark's own server (default 1)"
     )
     parser.add_argument("--output", type=Path, help="also append the lines to this file")
     parser.add_argument("--url", help="http://host:port of a running server, instead of an own one")
@@ -284,26 +299,24 @@ def arguments() -> argparse.Namespace:
     if chosen.url and not (chosen.app_key and chosen.app_secret):
         parser.error("--url needs --app-key and --app-secret")
     chosen.cases = [case for case in CASES if not chosen.case or case.name in chosen.case]
+    chosen.placement = not chosen.case or PLACEMENT in chosen.case
     if chosen.url:
         # Whose home is where is in the control database, which a URL does not open.
         chosen.cases = [case for case in chosen.cases if case.sets == 1]
-        if not chosen.cases:
+        if not (chosen.cases or chosen.placement):
             parser.error("cases of several SETs need a server of the benchmark's own: leave out --url")
     return chosen
 
 
 @contextmanager
 def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.Stack | None]]:
-    """The server to measure: the named one, or one of our own that lives as long as the block.
-
-    Ours has one node a SET.
-    """
+    """The server to measure: the named one, or one of our own that lives as long as the block."""
     if chosen.url:
         yield App(chosen.url.rstrip("/"), chosen.app_key, chosen.app_secret), None
         return
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
         progress(f"starting a server with SETs: {sets}")
-        with stack.running(Path(directory) / "var", SETS=str(sets), NODES="1") as server:
+        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(chosen.nodes)) as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server
 
@@ -314,17 +327,16 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
     wrong = 0
+    seconds = 2.0 if chosen.quick else chosen.seconds
+    if chosen.placement:
+        tell(placement.measure(seconds), chosen.output)
     for sets, cases in groupby(chosen.cases, lambda case: case.sets):
         with target(chosen, sets) as (app, server):
-            bench = Bench(app, server, 2.0 if chosen.quick else chosen.seconds)
+            bench = Bench(app, server, seconds)
             for case in cases:
                 line = asyncio.run(bench.run(case.quick() if chosen.quick else case))
                 wrong += sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
-                text = json.dumps(line)
-                print(text, flush=True)
-                if chosen.output:
-                    with chosen.output.open("a") as file:
-                        file.write(text + "\n")
+                tell(line, chosen.output)
     return 1 if wrong else 0
 
 

@@ -148,6 +148,23 @@ def databases(django_db_serialized_rollback: None, transactional_db: None) -> No
     """All databases, migrated, with committed data; emptied to what the migrations made after the test."""
 
 
+@pytest.fixture(autouse=True)
+def content_types(request: pytest.FixtureRequest) -> None:
+    """A test in a transaction finds all of them, though `databases` has left the table empty before it.
+
+    Django remembers their keys for the process, and the admin pages' log refers to them: what one test makes
+    and takes back, the next one would refer to.
+    """
+    from django.apps import apps
+    from django.contrib.contenttypes.models import ContentType
+
+    ContentType.objects.clear_cache()
+    marker = request.node.get_closest_marker("django_db")
+    if "db" in request.fixturenames or (marker and not marker.kwargs.get("transaction")):
+        request.getfixturevalue("db")
+        ContentType.objects.get_for_models(*apps.get_models())
+
+
 @pytest.fixture
 def redis_client(servers: Config) -> Iterator["redis.Redis"]:
     """The Redis of this test run, empty (all its databases)."""

@@ -45,7 +45,7 @@ PAGE = 1_000  # messages copied in one transaction
 CLOSE = 2_000  # seq behind the source's head at which the source gives the slot up
 SETTLE = 1.5  # s from the switch to the clean-up: everybody has the new topology by then
 WITHIN = 5.0  # s that a database may be away
-BUDGET = 2.0  # s of work a call
+BUDGET = 0.5  # s of work a call: pulls of the SET wait behind it
 
 
 def hand_out() -> None:

@@ -14,8 +14,9 @@ from django.db import transaction
 from django.db.models import Count, Max
 from redis import RedisError
 
+from apps.accounts import command_line
 from apps.accounts.snapshot import Renewed
-from apps.routing import access, addresses, presence
+from apps.routing import access, addresses, audit, keeping, presence
 from apps.routing.access import Point
 from apps.routing.addresses import Networks, Place
 from apps.routing.models import AccessPoint, Cluster, NetworkRange
@@ -149,11 +150,18 @@ def elsewhere(name: str) -> bool:
     return access.elsewhere(table.current.points, loads.current, name)
 
 
-def change_state(point: AccessPoint, state: str) -> None:
-    """Bring an access point up, let it drain, or take it out; ValidationError with the reason against it."""
-    point.state = state
+@transaction.atomic
+def change_state(point: AccessPoint, state: str) -> str:
+    """Bring an access point up, let it drain, or take it out; the state that it had until now.
+
+    ValidationError with the reason against it.
+    """
+    keeping.lock()  # of the last two that are up, only one may go
+    point.refresh_from_db(fields=["state"])
+    before, point.state = point.state, state
     point.full_clean()
     point.save(update_fields=["state"])
+    return before
 
 
 @transaction.atomic
@@ -166,10 +174,19 @@ def arrange(ports: Sequence[int]) -> list[str]:
     ours = AccessPoint.objects.filter(
         name__regex=rf"\A{FIRST_ACCESS_POINT}(-[0-9]+)?\Z", address__regex="^(:|$)"
     )
-    ours.exclude(name__in=names).delete()  # of a run with more gateways
+    for left in ours.exclude(name__in=names):  # of a run with more gateways
+        command_line.log_deletion(left)
+        ours.filter(pk=left.pk).delete()  # whether others are up, too: theirs are made next
     cluster = Cluster.objects.order_by("pk")[0]
+    known = {point.name: point for point in ours}
     for name, port in zip(names, ports, strict=True):
         address = f":{port}" if len(ports) > 1 else ""
-        if not ours.filter(name=name).update(address=address):
-            AccessPoint.objects.get_or_create(name=name, defaults={"cluster": cluster, "address": address})
+        if (point := known.get(name)) is None:
+            defaults = {"cluster": cluster, "address": address}
+            made, is_new = AccessPoint.objects.get_or_create(name=name, defaults=defaults)
+            if is_new:
+                command_line.log_addition(made)
+        elif point.address != address:
+            command_line.log_change(point, audit.changed("Address", point.address, address))
+            ours.filter(pk=point.pk).update(address=address)
     return names

@@ -139,7 +139,7 @@ class ActorAdmin(Kept, Audited):
 
 
 @admin.register(AccessPoint)
-class AccessPointAdmin(NamedForLife):
+class AccessPointAdmin(Kept, NamedForLife):
     list_display = (
         "name",
         "address",
@@ -180,9 +180,8 @@ class AccessPointAdmin(NamedForLife):
 
     def _change(self, request: HttpRequest, points: QuerySet[AccessPoint], state: State) -> None:
         for point in points.order_by("pk"):
-            before = point.state
             try:
-                access_points.change_state(point, state)
+                before = access_points.change_state(point, state)
             except ValidationError as error:
                 self.message_user(request, " ".join(error.messages), messages.ERROR)
             else:

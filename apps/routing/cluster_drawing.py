@@ -120,6 +120,7 @@ class NodeView:
     share: float  # of its SET's work
     kinds: Sequence[tuple[str, KindReport]] = ()
     host: str = ""
+    pid: int = 0  # of its supervisor, there
     fault: tuple[datetime, str, str] | None = None  # the newest: when, which worker, why
 
 
@@ -188,6 +189,11 @@ def draw(cluster: Cluster) -> dict[str, Any]:
     }
 
 
+def node_views(nodes: Sequence[Node]) -> list[NodeView]:
+    """How these nodes are, with their SETs. One round trip to Redis."""
+    return _node_views(nodes, read_beats([node.name for node in nodes]))
+
+
 def _node_views(nodes: Sequence[Node], beats: Beats) -> list[NodeView]:
     unable = [name for name, (_, report) in beats.reports.items() if _without_workers(report)]
     newest = HealthEvent.objects.filter(kind=monitor.NODE, name__in=unable).order_by("name", "-at", "-pk")
@@ -211,7 +217,8 @@ def _node_view(node: Node, found: tuple[str, str], share: float, beats: Beats) -
     _, report = beats.reports[node.name]
     kinds = [(kind, report["kinds"][kind]) for kind in KINDS if kind in report["kinds"]]
     faults = [(_time(at), worker, reason) for at, worker, reason in report["faults"]]
-    return NodeView(node, *found, share, kinds, report["host"], faults[-1] if faults else None)
+    newest = faults[-1] if faults else None
+    return NodeView(node, *found, share, kinds, report["host"], report["pid"], newest)
 
 
 def _shares(weighed: Iterable[tuple[str, int, float]]) -> dict[str, float]:

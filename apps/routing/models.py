@@ -292,8 +292,17 @@ class AccessPoint(models.Model):
 
     def clean(self) -> None:
         """Keep one access point of each cluster up, or its tenants could connect nowhere."""
+        if self.state != State.UP:
+            self._check_replaced()
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """ValidationError when it is the cluster's last one that is up."""
+        self._check_replaced()
+        return super().delete(*args, **kwargs)
+
+    def _check_replaced(self) -> None:
         up = AccessPoint.objects.filter(cluster_id=self.cluster_id, state=State.UP)
-        if self.state != State.UP and list(up.values_list("pk", flat=True)[:2]) == [self.pk]:
+        if list(up.values_list("pk", flat=True)[:2]) == [self.pk]:
             raise ValidationError(f"Access point {self.name} is the last one of {self.cluster} that is up.")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from apps.accounts import command_line
 from apps.routing import keeping
 from apps.routing.models import Actor, Node, ServerSet, State
 from apps.routing.node_file import ActorSpec, NodeFileError, NodeSpec, Problem
@@ -47,7 +48,7 @@ def _spec(row: Node) -> NodeSpec:
 def import_nodes(specs: Sequence[NodeSpec], *, dry_run: bool = False) -> list[str]:
     """Make these nodes as the files say, and leave all others alone; what changes, one line each.
 
-    NodeFileError, and nothing is changed, when one of them cannot be.
+    It is in the admin pages' log as well. NodeFileError, and nothing is changed, when one of them cannot be.
     """
     keeping.lock()
     sets = {server_set.name: server_set for server_set in ServerSet.objects.order_by("pk")}
@@ -59,7 +60,9 @@ def import_nodes(specs: Sequence[NodeSpec], *, dry_run: bool = False) -> list[st
         known = before.get(spec.name)
         changed = _changes(known.spec if known else None, spec)
         if changed:
-            _write(spec, known.row if known else None, sets[spec.server_set])
+            row = _write(spec, known.row if known else None, sets[spec.server_set])
+            log = command_line.log_change if known else command_line.log_addition
+            log(row, f"Imported: {'; '.join(changed)}.")
         changes += [f"{spec.name}: {change}" for change in changed]
     if lost := served - keeping.served():
         raise NodeFileError(_unserved_problems(specs, before, lost))
@@ -134,7 +137,7 @@ def _described(actor: ActorSpec) -> str:
     return f"{actor.method} as {kind} by {actor.task}, {actor.min_concurrency} to {actor.max_concurrency}"
 
 
-def _write(spec: NodeSpec, row: Node | None, server_set: ServerSet) -> None:
+def _write(spec: NodeSpec, row: Node | None, server_set: ServerSet) -> Node:
     if row is None:
         row = Node(name=spec.name, server_set=server_set)
     row.weight = spec.weight
@@ -156,3 +159,4 @@ def _write(spec: NodeSpec, row: Node | None, server_set: ServerSet) -> None:
         unique_fields=("node", "method"),
         update_fields=("task", "min_concurrency", "max_concurrency", "is_message"),
     )
+    return row

@@ -18,16 +18,28 @@ def check(server_set: str, database: str) -> None:
 
     It must be no other SET's, open within `CONNECT_WITHIN`, and have the tables of a SET.
     """
+    check_unused(server_set, database)
+    url = _url(server_set, database)
+    needed = {model._meta.db_table for model in apps.get_models() if getattr(model, "in_set", False)}
+    if lacking := needed - _tables(server_set, url):
+        tables = ", ".join(sorted(lacking))
+        raise ValidationError(f"The database of SET {server_set} lacks the tables {tables}.")
+
+
+def check_unused(server_set: str, database: str) -> None:
+    """ValidationError when the database is another SET's: two heads would number one log."""
     if database:
         fields.database(database)
     url = _url(server_set, database)
     for name, its in ServerSet.objects.exclude(name=server_set).values_list("name", "database"):
         if _url(name, its) == url:
             raise ValidationError(f"SET {name} has this database: each has its own.")
-    needed = {model._meta.db_table for model in apps.get_models() if getattr(model, "in_set", False)}
-    if lacking := needed - _tables(server_set, url):
-        tables = ", ".join(sorted(lacking))
-        raise ValidationError(f"The database of SET {server_set} lacks the tables {tables}.")
+
+
+def check_not_control(server_set: str, database: str) -> None:
+    """ValidationError when the database, which exists, is a control database: migrations would mix there."""
+    if ServerSet._meta.db_table in _tables(server_set, _url(server_set, database)):
+        raise ValidationError(f"The database of SET {server_set} would be a control database.")
 
 
 def _url(server_set: str, database: str) -> str:

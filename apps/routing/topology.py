@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
+from apps.accounts import command_line
 from apps.accounts.directory import directory
 from apps.accounts.snapshot import Renewed
 from apps.routing import methods, placement
@@ -206,6 +207,9 @@ def adopt_new_methods() -> None:
             least = max(node.actors.values_list("min_concurrency", flat=True), default=1)
             new = [actor for actor in default_actors(node, least) if actor.method not in served]
             Actor.objects.bulk_create(new)
+            if new:
+                names = ", ".join(sorted(actor.method for actor in new))
+                command_line.log_change(node, f"Serves what this version brings: {names}.")
 
 
 @transaction.atomic

@@ -20,7 +20,7 @@ from bench.traffic import Traffic
 
 pytestmark = pytest.mark.faults
 
-BACK_SECONDS = 10.0
+BACK_SECONDS = 20.0  # a few on an idle machine; a client tries again every 5 s
 FOLLOWED_SECONDS = 20.0  # a gateway is silent, or was started again: navigation knows
 SETTLE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
@@ -77,13 +77,21 @@ def test_a_user_has_one_web_connection_on_all_gateways_together(three: Stack, ap
         user = f"alice-{secrets.token_hex(4)}"
         first = await client_at(three, app, NAMES[0], user)
         await until(first.ready.is_set, BACK_SECONDS, "not connected")
+        assert where([first]).keys() == {NAMES[0]}  # now: when the second is ready, it may have been kicked
         second = await client_at(three, app, NAMES[1], user)
         await until(second.ready.is_set, BACK_SECONDS, "not connected")
-        assert where([first, second]).keys() == set(NAMES[:2])
+        assert where([second]).keys() == {NAMES[1]}
         await until(lambda: first.refused, BACK_SECONDS, "not kicked")
         assert first.refused == DisconnectStatus.OTHER_DEVICE and second.online
-        listed = await asyncio.to_thread(three.manage, "sessions", "list", user, "--app-key", app.key)
-        assert [line.split()[0] for line in listed.splitlines()] == [second.session]
+
+        def listed() -> list[str]:
+            lines = three.manage("sessions", "list", user, "--app-key", app.key).splitlines()
+            return [line.split()[0] for line in lines]
+
+        # Its socket lingers for the last packet, and presence follows the socket.
+        give_up_at = time.monotonic() + BACK_SECONDS
+        while (sessions := await asyncio.to_thread(listed)) != [second.session]:
+            assert time.monotonic() < give_up_at, sessions
         await first.stop()
         await second.stop()
 

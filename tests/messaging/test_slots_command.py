@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 
+from apps.accounts import command_line
 from apps.messaging.log import Log
 from apps.routing.models import Cluster, ServerSet, Slot, SlotMove
 from tests.conftest import ROOT, wait_for
@@ -77,10 +79,17 @@ def test_a_dry_run_says_what_would_move_and_moves_nothing() -> None:
 def test_moves_are_left_to_the_nodes_and_taken_back() -> None:
     assert "the nodes move them" in run("move", "0-6", "set2", "--detach")
     assert owners(0, 2, 4, 6) == ["set1"] * 4
-    assert {move.asked_by.endswith(" (manage.py)") for move in SlotMove.objects.all()} == {True}
+    assert {move.asked_by for move in SlotMove.objects.all()} == {command_line.who()}
     assert run("cancel", "0-3") == "taken back: 0, 2\n"
     assert run("cancel") == "taken back: 4, 6\n"
     assert run("cancel") == "taken back: none, no such move is still copying\n"
+    run("move", "0-6", "set2", "--dry-run")
+    entries = LogEntry.objects.order_by("pk").values_list("user__username", "object_repr", "change_message")
+    assert list(entries) == [
+        (command_line.who(), "main", "Slots to move: set1 to set2, 4 slots: 0, 2, 4, 6."),
+        (command_line.who(), "main", "Took back the moves of slots 0, 2."),
+        (command_line.who(), "main", "Took back the moves of slots 4, 6."),
+    ]
 
 
 def test_moves_are_worked_off_with_a_line_now_and_then() -> None:

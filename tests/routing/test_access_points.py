@@ -17,6 +17,7 @@ from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
+from apps.accounts import command_line
 from apps.accounts.directory import directory
 from apps.accounts.models import Tenant
 from apps.routing import access_points, presence
@@ -213,6 +214,16 @@ def test_run_arranges_one_access_point_a_gateway_and_leaves_what_an_operator_set
     access_points.arrange([8000])
     assert addresses() == {"gateway": "", "gateway-2": "im.example:443", "other": "other.example:443"}
     assert AccessPoint.objects.get(name="gateway-2").weight == 3.0
+    assert logged() == [
+        ("gateway", "Added."),
+        ("gateway", "Address: (none) → :8000."),
+        ("gateway-2", "Added."),
+        ("gateway-3", "Added."),
+        ("gateway", "Address: :8000 → :8002."),
+        ("gateway-3", "Address: :8002 → :8004."),
+        ("gateway-3", "Deleted."),
+        ("gateway", "Address: :8002 → (none)."),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +279,12 @@ def accesspoints(*arguments: str) -> str:
     return out.getvalue()
 
 
+def logged() -> list[tuple[str, str]]:
+    """What manage.py has changed, as the admin pages' log has it."""
+    entries = LogEntry.objects.filter(user__username=command_line.who()).order_by("pk")
+    return list(entries.values_list("object_repr", "change_message"))
+
+
 def test_the_command_drains_takes_out_resumes_and_lists(cluster: Cluster, beat: Beat) -> None:
     point(cluster, "one")
     point(cluster, "two")
@@ -284,6 +301,37 @@ def test_the_command_drains_takes_out_resumes_and_lists(cluster: Cluster, beat: 
         accesspoints("drain", "three")
     with pytest.raises(CommandError, match=r"^drain needs the name of an access point\.$"):
         accesspoints("drain")
+    assert accesspoints("resume", "one") == "one is up\n"  # it was
+    assert logged() == [
+        ("one", "State: up → draining."),
+        ("one", "State: draining → up."),
+        ("two", "State: up → down."),
+    ]
+
+
+@pytest.mark.parametrize("way", ["page", "list"])
+def test_the_last_one_of_a_cluster_that_is_up_is_not_deleted(cluster: Cluster, beat: Beat, way: str) -> None:
+    one, two = point(cluster, "one"), point(cluster, "two", state="down")
+    point(Cluster.objects.create(name="second"), "other")
+    browser = Client()
+    browser.force_login(Operator.objects.create_superuser("operator"))
+
+    def delete(which: AccessPoint) -> str:
+        url, form = reverse("admin:routing_accesspoint_delete", args=[which.pk]), {"post": "yes"}
+        if way == "list":
+            url = reverse("admin:routing_accesspoint_changelist")
+            form |= {"action": "delete_selected", "_selected_action": str(which.pk)}
+        return browser.post(url, form, follow=True).content.decode()
+
+    page = delete(one)
+    assert (
+        "Access point one is the last one of main that is up." in page and "successfully" not in page.lower()
+    )
+    assert AccessPoint.objects.filter(pk=one.pk).exists() and not LogEntry.objects.exists()
+    assert "successfully" in delete(two).lower()
+    point(cluster, "three")
+    assert "successfully" in delete(one).lower()
+    assert not AccessPoint.objects.filter(name__in=("one", "two")).exists()
 
 
 def test_waiting_for_an_empty_access_point_returns_when_it_is(

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from html import unescape
+from io import StringIO
 from typing import Any
 
 import msgpack
@@ -12,6 +13,7 @@ import pytest
 import redis
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -99,12 +101,31 @@ def test_the_page_shows_each_node_with_health_share_workers_and_queues(
     beat(redis_client, "MSG_NODE2", query={"tasks": -1, "canary": 12.34})
     heartbeats.leave(redis_client, "MSG_NODE4")
     first, second = box(operator, "MSG_NODE1"), box(operator, "MSG_NODE2")
-    assert "MSG_NODE1 up live" in first and "25 % of set1" in first and "on db7" in first
+    assert "MSG_NODE1 up live" in first and "25 % of set1" in first and "on db7, process 1" in first
     assert "message 1 of 2 17 1.250 s 0.8 s ago" in first and "query 2 of 2 0 0.003 s 0.8 s ago" in first
     assert "MSG_NODE1.message.1: stalled for 61 s" in first
     assert "75 % of set1 · weight 3" in second and "query 2 of 2 ? 0.003 s 12.3 s ago" in second
     assert "MSG_NODE3 up down not started yet" in box(operator, "MSG_NODE3")
     assert "MSG_NODE4 up down ended in order" in box(operator, "MSG_NODE4")
+
+
+def test_the_command_lists_each_node_with_health_share_workers_and_process(
+    cluster: Cluster, redis_client: redis.Redis
+) -> None:
+    Node.objects.filter(name="MSG_NODE2").update(weight=3)
+    beat(redis_client, "MSG_NODE1", message={"workers": 1, "tasks": 17}, query={"canary": 12.34})
+    beat(redis_client, "MSG_NODE2", query={"tasks": -1})
+    heartbeats.leave(redis_client, "MSG_NODE4")
+    out = StringIO()
+    call_command("nodes", "list", stdout=out)
+    heads, *rows = (line.split() for line in out.getvalue().splitlines())
+    assert (heads[0], heads[-1], len(heads)) == ("name", "process", 12)
+    assert rows == [
+        ["MSG_NODE1", "set1", "1", "up", "live", "25%", "1/2", "2/2", "17", "12.3", "db7", "1"],
+        ["MSG_NODE2", "set1", "3", "up", "live", "75%", "2/2", "2/2", "?", "0.8", "db7", "1"],
+        ["MSG_NODE3", "set2", "1", "up", "down", "50%", "-", "-", "?", "?", "-", "-"],
+        ["MSG_NODE4", "set2", "1", "up", "down", "50%", "-", "-", "?", "?", "-", "-"],
+    ]
 
 
 def test_a_silent_node_is_suspected_then_down(cluster: Cluster) -> None:

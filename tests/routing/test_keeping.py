@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import Tenant
-from apps.routing import databases, keeping
+from apps.routing import databases, keeping, topology
 from apps.routing.models import Actor, Cluster, Node, ServerSet, Slot, SlotMove, State
 from apps.routing.node_file import NodeSpec
 from tests.conftest import wait_for
@@ -29,6 +29,7 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.fixture
 def nodes(db: None) -> None:
     """Two in set1, of which MSG_NODE1 alone serves pullMsg; MSG_NODE3 alone in set2."""
+    topology.topology.renew()  # while there is none: a SET that goes would ask those of an earlier test
     cluster = Cluster.objects.create(name="main")
     for name in ("set1", "set2"):
         ServerSet.objects.create(cluster=cluster, name=name)

@@ -6,11 +6,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apps.accounts import command_line
 from apps.routing import node_file, topology
 from apps.routing.models import Actor, Cluster, Node, ServerSet, State
 from apps.routing.node_file import ActorSpec, NodeSpec
@@ -117,6 +119,23 @@ def test_a_known_node_becomes_what_the_file_says_and_the_others_stay(nodes: None
     assert stored_nodes()["MSG_NODE2"].spec == new
     assert list(others.all()) == kept
     assert files.take(new) == ["nothing changes: the nodes are as the files say"]
+
+
+def test_an_import_is_in_the_log_with_who_and_a_dry_run_or_a_refused_one_is_not(
+    nodes: None, files: Files
+) -> None:
+    good = NodeSpec("MSG_NODE2", "set1", 2.0, (PUBLISH,)), NodeSpec("MSG_NODE4", "set2", 1.0, (PUBLISH,))
+    files.take(*good, dry_run=True)
+    files.refused(*good, NodeSpec("MSG_NODE5", "set9", 1.0, (PUBLISH,)))
+    files.refused(*good, NodeSpec("MSG_NODE3", "set2", 0.0, (PUBLISH, PULL)))
+    assert not LogEntry.objects.exists()
+    files.take(*good)
+    files.take(*good)
+    entries = LogEntry.objects.order_by("pk").values_list("user__username", "object_repr", "change_message")
+    assert list(entries) == [
+        (command_line.who(), "MSG_NODE2", "Imported: weight 1 -> 2."),
+        (command_line.who(), "MSG_NODE4", "Imported: new in set2, weight 1, 1 actors."),
+    ]
 
 
 def test_an_actor_that_the_file_leaves_out_goes(nodes: None, files: Files) -> None:
@@ -262,8 +281,8 @@ def test_nothing_can_be_exported_before_there_is_a_node() -> None:
 
 
 def test_what_a_fresh_installation_exports_can_be_imported(files: Files) -> None:
-    ServerSet.objects.all().delete()
-    Cluster.objects.all().delete()
+    with connection.cursor() as cursor:  # not the models' delete: that asks the SETs' databases
+        cursor.execute("DELETE FROM routing_serverset; DELETE FROM routing_cluster")
     topology.bootstrap()
     file = files.folder / "all.conf"
     file.write_text("\n".join(manage("export")))

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
+from apps.accounts import command_line
 from apps.accounts.models import Tenant
 
 
@@ -31,7 +32,9 @@ class Command(BaseCommand):
         tenant = Tenant(**{field: value for field, value in given.items() if value is not None})
         try:
             tenant.full_clean()
-            tenant.save()
+            with transaction.atomic():
+                tenant.save()
+                command_line.log_addition(tenant)
         except ValidationError as error:
             said = [f"{field}: {text}" for field, texts in error.message_dict.items() for text in texts]
             raise CommandError(" ".join(said)) from None

@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count
 
+from apps.accounts import command_line
 from apps.messaging import log
 from apps.messaging.log import Unavailable
-from apps.routing import databases
+from apps.routing import databases, set_database
 from apps.routing.models import Actor, Cluster, Node, ServerSet, Slot
 from apps.routing.topology import default_actors, topology
 
@@ -66,11 +67,13 @@ class Command(BaseCommand):
         new = ServerSet(name=name, cluster=self._cluster(cluster), database=database, weight=weight)
         try:
             new.full_clean()
+            set_database.check_unused(name, database)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         self._have_tables(new)
         with transaction.atomic():
             new.save()
+            command_line.log_addition(new)
             made = self._make_nodes(new, nodes)
         self.stdout.write(
             f"{name} is there, without slots. Start its nodes: "
@@ -91,11 +94,14 @@ class Command(BaseCommand):
         url = new.database or databases.url(new.name)
         try:
             databases.create(url)
+            set_database.check_not_control(new.name, new.database)
             databases.register(new.name, url)
             databases.migrate(new.name)
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, DatabaseError, OSError) as error:
             reason = " ".join(str(error).split())
             raise CommandError(f"The database of {new.name} cannot be made ready: {reason}") from None
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
 
     @staticmethod
     def _make_nodes(new: ServerSet, nodes: int) -> list[str]:
@@ -105,5 +111,6 @@ class Command(BaseCommand):
         for _ in range(nodes):
             node = Node.objects.create(server_set=new, name=next(free))
             Actor.objects.bulk_create(default_actors(node))
+            command_line.log_addition(node)
             made.append(node.name)
         return made

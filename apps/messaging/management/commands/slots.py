@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import time
 from collections import deque
@@ -10,8 +9,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from apps.accounts import command_line
 from apps.messaging import slot_moves
 from apps.routing import slots
 from apps.routing.models import Cluster, ServerSet, Slot, SlotMove
@@ -76,7 +77,12 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         numbers = slots.parse(options["slots"]) if options["slots"] else None
-        cancelled = slots.cancel(_cluster(options["cluster"]), numbers)
+        cluster = _cluster(options["cluster"])
+        with transaction.atomic():
+            cancelled = slots.cancel(cluster, numbers)
+            if cancelled:
+                message = f"Took back the moves of slots {slots.ranges(cancelled)}."
+                command_line.log_change(cluster, message)
         self.stdout.write(f"taken back: {slots.ranges(cancelled) or 'none, no such move is still copying'}")
 
     def _resume(self, options: dict[str, Any]) -> None:
@@ -91,7 +97,10 @@ class Command(BaseCommand):
         elif options["dry_run"]:
             self.stdout.write("nothing was moved: this was a dry run")
         else:
-            asked = slots.ask(moves, f"{_user()} (manage.py)")
+            with transaction.atomic():
+                asked = slots.ask(moves, command_line.who())
+                message = f"Slots to move: {'; '.join(slots.summary(asked))}."
+                command_line.log_change(asked[0].cluster, message)
             if options["detach"]:
                 self.stdout.write(
                     "the nodes move them: `slots list` shows what is left, `slots resume` how far it is"
@@ -178,10 +187,3 @@ def _cluster(name: str | None) -> Cluster:
         asked = "Say which cluster with --cluster" if name is None else f"There is no cluster {name}"
         raise CommandError(f"{asked}; the clusters are: {', '.join(clusters) or 'none yet'}.")
     return clusters[name]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "somebody"

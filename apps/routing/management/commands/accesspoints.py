@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
-from apps.routing import access, access_points, presence
+from apps.accounts import command_line
+from apps.routing import access, access_points, audit, presence
 from apps.routing.models import AccessPoint, State
 
 STATES = {"drain": State.DRAINING, "resume": State.UP, "takeout": State.DOWN}
@@ -59,7 +61,10 @@ class Command(BaseCommand):
         if action != "resume" and not self._could_move(name):
             raise CommandError(f"No other access point that is up takes the clients of {name}.")
         try:
-            access_points.change_state(point, STATES[action])
+            with transaction.atomic():
+                before = access_points.change_state(point, STATES[action])
+                if before != point.state:
+                    command_line.log_change(point, audit.changed("State", before, point.state))
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         self.stdout.write(f"{name} is {point.state}")

@@ -1,4 +1,4 @@
-"""`manage.py nodes import FILE … [--dry-run]` and `manage.py nodes export [NAME …]`: nodes as HOCON files."""
+"""`manage.py nodes list|import|export`: how the nodes are, and their configuration as HOCON files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.routing import node_file
+from apps.routing import cluster_drawing, node_file
+from apps.routing.cluster_drawing import KINDS, NodeView
+from apps.routing.models import Node
 from apps.routing.node_import import import_nodes, stored_nodes
+
+FORM = "{:<16} {:<12} {:>6} {:<10} {:<10} {:>6} {:>8} {:>8} {:>6} {:>7}  {:<16} {}"
 
 
 class Command(BaseCommand):
-    help = "Takes the configuration of nodes from files, or prints it as such a file."
+    help = "Lists nodes with their health; takes their configuration from files, or prints it as such a file."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("list", help="every node: weight, state, health, work, process")
         take = actions.add_parser("import", help="make the nodes of these files as the files say, or nothing")
         take.add_argument("files", nargs="+", metavar="FILE", help="a node file; docs/nodes.md describes it")
         take.add_argument("--dry-run", action="store_true", help="print what would change and change nothing")
@@ -22,10 +27,19 @@ class Command(BaseCommand):
         show.add_argument("names", nargs="*", metavar="NAME", help="the nodes to print; default: all")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        if action == "import":
+        if action == "list":
+            self._list()
+        elif action == "import":
             self._import(options["files"], dry_run=options["dry_run"])
         else:
             self._export(options["names"])
+
+    def _list(self) -> None:
+        heads = ("name", "SET", "weight", "state", "health", "share", "messages", "queries", "queue")
+        self.stdout.write(FORM.format(*heads, "canary", "machine", "process"))
+        nodes = list(Node.objects.select_related("server_set").order_by("server_set", "name"))
+        for view in cluster_drawing.node_views(nodes):
+            self.stdout.write(FORM.format(*_columns(view)))
 
     def _import(self, files: list[str], *, dry_run: bool) -> None:
         specs: list[node_file.NodeSpec] = []
@@ -57,3 +71,14 @@ class Command(BaseCommand):
         if not chosen:
             raise CommandError("There is no node yet.")
         self.stdout.write(node_file.render(chosen), ending="")
+
+
+def _columns(view: NodeView) -> tuple[object, ...]:
+    """Workers of each kind: that are up, of how many; tasks of both; s since the older canary."""
+    row, kinds = view.row, dict(view.kinds)
+    workers = (f"{kinds[kind]['workers']}/{kinds[kind]['size']}" if kind in kinds else "-" for kind in KINDS)
+    waiting = [its["tasks"] for its in kinds.values()]
+    tasks = sum(waiting) if waiting and min(waiting) >= 0 else "?"
+    canary = f"{max(its['canary'] for its in kinds.values()):.1f}" if kinds else "?"
+    names = (row.name, row.server_set.name, f"{row.weight:g}", row.state, view.health, f"{view.share:.0%}")
+    return (*names, *workers, tasks, canary, view.host or "-", view.pid or "-")
