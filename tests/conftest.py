@@ -79,14 +79,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(lacking)
 
 
-@pytest.fixture(autouse=True)
-def _types_as_they_are() -> None:
-    """A test that empties the databases gives the content types new ids; Django keeps them by process."""
-    from django.contrib.contenttypes.models import ContentType
-
-    ContentType.objects.clear_cache()
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(DATA, ignore_errors=True)
 
