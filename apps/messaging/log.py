@@ -109,6 +109,11 @@ class Entry:
     effect: Effect | None = None  # what changes with it, in its transaction
 
     @property
+    def of_many(self) -> bool:
+        """It is a group's, or for everybody: whose it is does not hang on its target's slot."""
+        return self.kind in _OF_MANY or (self.kind == SYSTEM and not self.target)
+
+    @property
     def inboxes(self) -> tuple[tuple[int, str], ...]:
         """Whose messages this one must be later than: times increase strictly within one inbox."""
         return ((self.tenant, self.sender), (self.tenant, self.target))
@@ -159,7 +164,7 @@ def row(
         kind, shown = CANARY, False
     if flags & TO_SELF:
         to = (sender,) if kind == GROUP else ()  # whom a group's hub does not show it: he has sent it
-    elif kind == PRIVATE and inbox and shown and target != sender:
+    elif kind in (PRIVATE, SYSTEM) and inbox and shown and target and target != sender:
         to = (target,)
     elif kind == GROUP_CHANGE:
         to = tuple(msgpack.unpackb(up))
@@ -175,13 +180,13 @@ def row(
 def offsets(entries: Sequence[Entry]) -> list[int]:
     """ms after the batch's first time, so that no two messages of one inbox share a time.
 
-    A group's message may be in anybody's: it has a time of its own, and all that follow have later ones.
+    A message of many may be in anybody's: it has a time of its own, and all that follow have later ones.
     """
     latest: dict[tuple[int, str], int] = {}
     floor = top = -1
     found = []
     for entry in entries:
-        if entry.kind in (GROUP, GROUP_CHANGE):
+        if entry.of_many:
             floor = offset = top + 1
         else:
             offset = max(floor, *(latest.get(inbox, -1) for inbox in entry.inboxes)) + 1
@@ -335,7 +340,7 @@ def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, loo
             shown = not (e.hidden or unseen) and (e.kind > CANARY or e.kind == READ_TIME)
             sendbox = shown and owns(slots, of_sender)
             its_reach = None
-            if e.kind in _OF_MANY:
+            if e.of_many:
                 its_reach = None if e.copy else e.reach or reach.get((e.tenant, e.target))
                 far = mask(its_reach) & ~mask(slots) if its_reach else 0
                 of_target = NO_SLOT  # its messages are its members', wherever its slot goes
@@ -365,14 +370,16 @@ def _homes(entry: Entry) -> tuple[int, int]:
     if entry.kind == CANARY:
         return NO_SLOT, NO_SLOT
     app = str(entry.tenant)
+    if entry.kind == SYSTEM and not entry.target:
+        return NO_SLOT, slot(app, entry.sender)
     return slot(app, entry.target), slot(app, entry.sender)
 
 
 def _belongs(entry: Entry, homes: tuple[int, int], slots: bytes) -> bool:
-    """Whether the SET of these slots is to take it. A group's copy is for whoever of its members is here."""
+    """Whether the SET of these slots is to take it. A copy of many's is for whoever of them is here."""
     of_target, of_sender = homes
     if entry.copy:
-        return entry.kind in _OF_MANY or owns(slots, of_sender)
+        return entry.of_many or owns(slots, of_sender)
     return owns(slots, of_target)
 
 

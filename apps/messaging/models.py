@@ -101,6 +101,9 @@ class Message(models.Model):
             models.Index(
                 fields=("tenant", "target", "time"), name="message_group", condition=models.Q(kind=GROUP)
             ),
+            models.Index(
+                fields=("tenant", "time"), name="message_to_all", condition=models.Q(kind=SYSTEM, target="")
+            ),
             models.Index(fields=("time",), name="message_canary", condition=models.Q(kind=CANARY)),
         )
 

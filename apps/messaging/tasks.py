@@ -36,8 +36,9 @@ from apps.messaging.methods import (
     recall,
     receipts,
     settings,
+    system,
 )
-from apps.messaging.models import CHATROOM, PRIVATE
+from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.tenant_rules import rules
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
@@ -67,6 +68,8 @@ MESSAGE_METHODS: dict[str, Admit] = {
     "pgMsgP": group.admit,
     "pgMsgS": group.admit,
     "grpChange": group.change,
+    **dict.fromkeys(("sysMsg", "sysMsgS"), system.admit),
+    "pbMsgP": system.refuse,
     **dict.fromkeys(("chatMsg", "chatMsgS"), chatroom.admit),
     "recallMsg": recall.admit,
     **dict.fromkeys(("updRTime", "updRRTime"), receipts.admit),
@@ -194,7 +197,7 @@ def _no_such_method(server_set: str, requests: Sequence[Request]) -> list[Verdic
 
 def _status_row(request: Request, verdict: Status, at: int) -> Row:
     r = request
-    to = (r.target,) if verdict.kind in (PRIVATE, CHATROOM) else ()
+    to = (r.target,) if verdict.kind in (PRIVATE, CHATROOM, SYSTEM) and r.target else ()
     return Row(0, r.uid, at, at, r.tenant, verdict.kind, r.user, r.target, to, False, r.method, r.payload)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from apps.routing import metrics
 from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
-from apps.routing.protocol.messages import CHATROOM, GROUP, downstream
+from apps.routing.protocol.messages import CHATROOM, GROUP, SYSTEM, downstream
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
 from apps.routing.rooms import Rooms
 from apps.routing.sessions import Connection
@@ -123,6 +123,12 @@ class Hub:
                 if (c.home == server_set or not row.seq)
                 and c.user != row.sender
                 and (not row.to or c.user in row.to)
+            ]
+        if row.kind == SYSTEM and not row.target:  # it is for everybody
+            return [
+                c
+                for c in self.connections.values()
+                if c.tenant == row.tenant and (c.home == server_set or not row.seq) and c.user != row.sender
             ]
         its = [c for user in row.to for c in self.users.get((row.tenant, user), ()) if c.home == server_set]
         if row.kind == GROUP_CHANGE:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from apps.routing import metrics
 from apps.routing.envelope import ELSEWHERE, Answer, Batch, Request
+from apps.routing.methods import ALL
 from apps.routing.protocol.messages import conversation_type
 from apps.routing.protocol.packets import AckStatus
 from apps.routing.protocol.uid import UidIssuer
@@ -53,6 +54,10 @@ class Reply(NamedTuple):
     time: int  # ms
     uid: str
     payload: bytes
+
+
+def _may_be_to_all(method: str) -> bool:
+    return method in ALL and ALL[method].to_all
 
 
 def _is_id(text: str, *, may_be_empty: bool) -> bool:
@@ -311,7 +316,7 @@ class Lanes:
         pending = Pending(self.next_number(), request, resolve, origin, server_set)
         if not is_message and request.method not in self.snapshot.queries:
             resolve(pending, Answer(0, AckStatus.NOT_SUPPORTED))
-        elif not _is_id(request.target, may_be_empty=not is_message):
+        elif not _is_id(request.target, may_be_empty=not is_message or _may_be_to_all(request.method)):
             resolve(pending, Answer(0, AckStatus.MALFORMED))
         else:
             if is_message:

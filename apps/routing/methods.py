@@ -20,6 +20,7 @@ class Method(NamedTuple):
     # What it is about when that is not the packet's target, from its payload; empty when that cannot be read.
     # Clients send such a one to themselves, and it is shown to the user's other devices in this way.
     resource: Callable[[bytes], str] | None = None
+    to_all: bool = False  # its target may be empty: it is for everybody
     since: int = 0  # generation of the SDKs that know it when another device of the user has sent it
 
 
@@ -30,7 +31,7 @@ _ASK_TARGET = Method(by_target=True)
 METHODS: dict[str, Method] = {
     # Sending (4.1).
     **dict.fromkeys(("ppMsgP", "ppMsgN", "ppMsgS"), _SEND),
-    **dict.fromkeys(("pgMsgP", "pgMsgS"), _SEND),
+    **dict.fromkeys(("pgMsgP", "pgMsgS", "pbMsgP"), _SEND),
     RECALL: Method(is_message=True, by_target=True, resource=recalls_in),
     # How far a user has read (3.6, 4.1); who of a group has read what (4.11).
     **dict.fromkeys(("updRTime", "updRRTime"), Method(is_message=True, since=5)),
@@ -60,6 +61,8 @@ METHODS: dict[str, Method] = {
 INTERNAL: dict[str, Method] = {
     "canary": _SEND,
     "grpChange": _SEND,
+    # System messages, which the server API alone sends: to a user, or to everybody when the target is empty.
+    **dict.fromkeys(("sysMsg", "sysMsgS"), _SEND._replace(to_all=True)),
     "readFeed": _ASK_TARGET,
     "ackCursor": _ASK_TARGET,
     "presence": _ASK_TARGET,

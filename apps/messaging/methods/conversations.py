@@ -37,6 +37,10 @@ _NEWS = f"""
         WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
           AND time > %(since)s AND {_KEPT}
         UNION ALL
+        SELECT kind, sender, sent FROM messaging_message
+        WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s AND {_KEPT}
+          AND sender <> %(user)s
+        UNION ALL
         SELECT kind, target, sent FROM messaging_message
         WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND kind = {PRIVATE} AND sendbox
           AND sent > %(since)s - {LATE} AND {_KEPT}) boxes
@@ -70,24 +74,26 @@ _LIST = f"""
       AND {{}} ORDER BY l.newest {{}}, l.kind, l.target LIMIT %(limit)s"""
 _OLDER = _LIST.format("l.newest < %(start)s", "DESC")
 _NEWER = _LIST.format("l.newest > %(start)s", "")
-# Of each, its newest messages and how many are unread.
+_ITS = f"""
+    FROM messaging_message WHERE tenant = %(tenant)s AND conversation = {{}}
+      AND {visible("w.kind", "w.peer")}"""
+_NEWEST = f"""
+    (SELECT uid, sent AS at, sent, kind, sender, target, up, {DIRECTION} {_ITS} AND sent > w.removed
+     ORDER BY sent DESC LIMIT {LOOKED_AT})"""
+_UNREAD = f"""
+    (SELECT 1 {_ITS} AND sent > GREATEST(w.removed, COALESCE(r.time, 0))
+       AND sender <> %(user)s AND flags & {COUNTED} <> 0 LIMIT {UNREAD_MAX})"""
+# Of each, its newest messages and how many are unread; to_all is what its sender has sent to everybody.
 _DETAILS = f"""
     SELECT w.place, COALESCE(r.time, 0), u.unread, m.* FROM unnest(
-      %(kinds)s::int2[], %(targets)s::varchar[], %(removed)s::int8[], %(conversations)s::int8[])
-      WITH ORDINALITY AS w(kind, peer, removed, conversation, place)
+      %(kinds)s::int2[], %(targets)s::varchar[], %(removed)s::int8[], %(conversations)s::int8[],
+      %(to_all)s::int8[]) WITH ORDINALITY AS w(kind, peer, removed, conversation, to_all, place)
     LEFT JOIN messaging_conversationread r ON r.tenant = %(tenant)s AND r."user" = %(user)s
       AND r.kind = w.kind AND r.target = w.peer
     CROSS JOIN LATERAL (
-      SELECT uid, sent AS at, sent, kind, sender, target, up, {DIRECTION} FROM messaging_message
-      WHERE tenant = %(tenant)s AND conversation = w.conversation AND sent > w.removed
-        AND {visible("w.kind", "w.peer")} ORDER BY sent DESC LIMIT {LOOKED_AT}) m
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS unread FROM (
-        SELECT FROM messaging_message
-        WHERE tenant = %(tenant)s AND conversation = w.conversation
-          AND sent > GREATEST(w.removed, COALESCE(r.time, 0))
-          AND sender <> %(user)s AND flags & {COUNTED} <> 0 AND {visible("w.kind", "w.peer")}
-        LIMIT {UNREAD_MAX}) counted) u
+      {_NEWEST.format("w.conversation")} UNION ALL {_NEWEST.format("w.to_all")}) m
+    CROSS JOIN LATERAL (SELECT LEAST(count(*), {UNREAD_MAX}) AS unread FROM (
+      {_UNREAD.format("w.conversation")} UNION ALL {_UNREAD.format("w.to_all")}) counted) u
     ORDER BY w.place, m.at DESC"""
 # Whatever is stored by now has a time up to the head's.
 _REMOVE = """
@@ -139,6 +145,10 @@ def _page(
     return [Listed(*row) for row in rows]
 
 
+def _to_all(tenant: int, listed: Listed) -> int | None:
+    return log.conversation(tenant, SYSTEM, listed.target, "") if listed.kind == SYSTEM else None
+
+
 def _reply(server_set: str, request: Request, listed: Sequence[Listed]) -> im.RelationsOutput:
     """What clients are shown of these conversations, newest first; of one without a message, nothing."""
     reply = im.RelationsOutput()
@@ -150,9 +160,9 @@ def _reply(server_set: str, request: Request, listed: Sequence[Listed]) -> im.Re
         "kinds": list(kinds),
         "targets": list(targets),
         "removed": list(removed),
-        "conversations": hashes,
     }
-    rows = log.of(server_set).read(_DETAILS, of_user(request) | columns)
+    of_all = {"conversations": hashes, "to_all": [_to_all(request.tenant, each) for each in listed]}
+    rows = log.of(server_set).read(_DETAILS, of_user(request) | columns | of_all)
     found: list[tuple[Found, Listed, int, int]] = []
     for place, its in groupby(rows, key=itemgetter(0)):
         for _, read, unread, *message in its:

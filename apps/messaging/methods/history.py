@@ -45,6 +45,7 @@ def visible(kind: str, peer: str) -> str:
       kind = {kind} AND kind > 0 AND flags & {PERSISTED | RECALLED} = {PERSISTED}
       AND (kind IN ({PRIVATE}, {SYSTEM}) AND (sender = %(user)s AND target = {peer} AND sendbox
                                               OR sender = {peer} AND target = %(user)s AND inbox)
+           OR kind = {SYSTEM} AND sender = {peer} AND target = ''
            OR kind = {GROUP} AND target = {peer} AND (sender = %(user)s AND sendbox
              OR sender <> %(user)s AND EXISTS (
                SELECT 1 FROM messaging_membership g
@@ -61,11 +62,20 @@ def visible(kind: str, peer: str) -> str:
 # Two sides of a conversation may have sent at one moment, in two SETs: a page does not part them.
 _HISTORY = f"""
     SELECT uid, sent AS at, sent, kind, sender, target, up, {DIRECTION} FROM messaging_message
-    WHERE tenant = %(tenant)s AND conversation = %(conversation)s AND {{}} AND
-      {visible("%(kind)s", "%(peer)s")}
+    WHERE tenant = %(tenant)s AND {{}} AND {visible("%(kind)s", "%(peer)s")}
     ORDER BY sent {{}} LIMIT %(limit)s"""
-_OLDER = CUT.format(order="at DESC", rows=_HISTORY.format("sent < %(time)s", "DESC"))
-_NEWER = CUT.format(order="at", rows=_HISTORY.format("sent > %(time)s", "ASC"))
+
+
+def _pages(conversation: str) -> tuple[str, str]:
+    """The statements for order 0 and order 1."""
+    older = _HISTORY.format(f"{conversation} AND sent < %(time)s", "DESC")
+    newer = _HISTORY.format(f"{conversation} AND sent > %(time)s", "ASC")
+    return CUT.format(order="at DESC", rows=older), CUT.format(order="at", rows=newer)
+
+
+_ONE = _pages("conversation = %(conversation)s")
+# What a system conversation's sender has sent to everybody is in it too.
+_WITH_ALL = _pages("conversation IN (%(conversation)s, %(to_all)s)")
 # The row of the message or its copy; each arm has an index of its own.
 _OF_UIDS = f"""
     FROM messaging_message WHERE (uid = ANY(%(uids)s::varchar[]) AND inbox
@@ -102,11 +112,13 @@ def history(server_set: str, request: Request) -> Answer:
         "kind": kind,
         "peer": peer,
         "conversation": log.conversation(request.tenant, kind, request.user, peer),
+        "to_all": log.conversation(request.tenant, kind, peer, ""),
         "time": wanted.time or (0 if wanted.order else NOW),
         "limit": count + 1,
     }
     exchange.freshen(server_set)
-    rows = log.of(server_set).read(_NEWER if wanted.order else _OLDER, parameters)
+    statements = _WITH_ALL if kind == SYSTEM else _ONE
+    rows = log.of(server_set).read(statements[int(wanted.order == 1)], parameters)  # type: ignore[arg-type]
     page = rows[:count]
     more = bool(page) and page[0][LIMITED] > len(page)
     reply = im.HistoryMsgOuput(syncTime=page[-1][1] if page else wanted.time, hasMsg=int(more))

@@ -19,6 +19,7 @@ PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
 PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
 LATE = 3_600_000  # ms that a copy from another SET may be behind and still be shown to who missed it
+TO_ALL_KEPT = 7 * 24 * 3_600_000  # ms that a message to everybody is pulled by who has not had it
 _NOT_HIS = RECALLED | TO_SELF
 NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
@@ -44,6 +45,12 @@ _INBOX = f"""
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
      ORDER BY time LIMIT %(limit)s)"""
+# What was sent to everybody, for so long that a new user still gets it.
+_TO_ALL = f"""
+    (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
+     WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s
+       AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
+     ORDER BY time LIMIT %(limit)s)"""
 # Of each group what was sent while the user was in it.
 _GROUPS = f"""
     (SELECT m.uid, m.time AS at, m.sent, m.kind, m.sender, m.target, m.up, {RECEIVED} AS direction
@@ -64,7 +71,7 @@ _SENDBOX = f"""
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
        AND sent > %(sendbox)s - {LATE} AND sent <= %(sendbox)s AND time > %(shown)s
        AND flags & {RECALLED} = 0 ORDER BY time LIMIT %(limit)s)"""
-_RECEIVED = f"{_INBOX} UNION ALL {_GROUPS}"
+_RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
 _PULL = _HEAD.format(CUT.format(order="at", rows=_IN_ORDER.format(_RECEIVED)))
 _PULL_BOTH = _HEAD.format(CUT.format(order="at", rows=_IN_ORDER.format(f"{_RECEIVED} UNION ALL {_SENDBOX}")))
@@ -95,6 +102,7 @@ def pull(server_set: str, request: Request) -> Answer:
         "inbox": inbox,
         "sendbox": wanted.sendBoxSyncTime,
         "shown": request.shown or NOW,
+        "since": log.now() - TO_ALL_KEPT,
         "limit": PULL_PAGE + 1,
     }
     # Groups first: who comes to one between the two reads is told so by the log, from `position` on.

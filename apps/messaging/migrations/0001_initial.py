@@ -626,6 +626,11 @@ class Migration(migrations.Migration):
                         fields=["tenant", "target", "time"],
                         name="message_group",
                     ),
+                    models.Index(
+                        condition=models.Q(("kind", 6), ("target", "")),
+                        fields=["tenant", "time"],
+                        name="message_to_all",
+                    ),
                     models.Index(condition=models.Q(("kind", 0)), fields=["time"], name="message_canary"),
                 ],
                 "constraints": [

@@ -81,7 +81,7 @@ async def recall_message(call: Call) -> Answer:
     """Both sides, and all devices of the one in whose name it is done, are told."""
     if call["conversationType"] not in (PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM, ULTRA_GROUP):
         raise Refused(PARAMETER, "conversationType must be 1, 2, 3, 4, 6 or 10.")
-    if call["conversationType"] not in recall.KINDS:
+    if call["conversationType"] not in (*recall.KINDS, SYSTEM):
         return {}  # nothing is sent in such conversations
     content: dict[str, Any] = {
         "conversationType": call["conversationType"],
@@ -102,6 +102,8 @@ async def recall_message(call: Call) -> Answer:
         optionBits=KEEP_LAST_MESSAGE * call["disableUpdateLastMsg"],
     )
     sender, payload = (call.tenant.id, call["fromUserId"]), message.SerializeToString()
+    if call["conversationType"] == SYSTEM:
+        return await _sent(Request(*sender, "sysMsg", call["targetId"], payload, options=FROM_SERVER))
     return await _sent(Request(*sender, RECALL, call["targetId"], payload, options=FROM_SERVER))
 
 

@@ -147,6 +147,25 @@ class Param:
 
 
 @dataclass(frozen=True)
+class ListParam(Param):
+    """A list whose places mean something: nothing in it is joined, left out or the same as another.
+
+    With `may_be_empty`, a null of JSON and an empty text are an empty one.
+    """
+
+    def value(self, fields: Fields) -> list[Any]:
+        given = fields.get(self.name, [])
+        if self.required and not given:
+            raise Refused(PARAMETER, f"{self.name} is required.")
+        if len(given) > self.most:
+            raise Refused(PARAMETER, f"{self.name} takes {self.most} values at most.")
+        try:
+            return [self.parse("" if item == "null" and self.may_be_empty else item) for item in given]
+        except ValueError as error:
+            raise Refused(PARAMETER, f"{self.name} {error}.") from None
+
+
+@dataclass(frozen=True)
 class MapParam(Param):
     """Parameters `name[key]=value` as one dict. `parse` is for the keys, `parse_value` for what they have."""
 

@@ -117,6 +117,59 @@ async def publish_private(call: Call) -> Answer:
     return answer_of("userId", receivers, replies, no_such=AckStatus.BLOCKED_BY_PEER)
 
 
+async def to_users(call: Call, method: str, payloads: Sequence[bytes], options: int = FROM_SERVER) -> Answer:
+    receivers = call["toUserId"]
+    requests = [
+        Request(call.tenant.id, call["fromUserId"], method, receiver, payload, options=options)
+        for receiver, payload in zip(receivers, payloads, strict=True)
+    ]
+    return answer_of("userId", receivers, await committed(requests), no_such=AckStatus.BLOCKED_BY_PEER)
+
+
+STATUS = (
+    Param("fromUserId", identifier, required=True),
+    Param("objectName", object_name, required=True),
+    Param("content", text(CONTENT_MAX), required=True),
+    Param("verifyBlacklist", flag, default=False),
+    Param("isIncludeSender", flag, default=False),
+    Param("busChannel", text(64), default=""),
+)
+
+
+def _status(call: Call) -> bytes:
+    if call["objectName"].startswith("RC:"):
+        _check_built_in(call["content"])
+    content = call["content"].encode()
+    message = UpStreamMessage(sessionId=0, classname=call["objectName"], content=content)
+    message.busChannel = call["busChannel"]
+    return message.SerializeToString()
+
+
+@endpoint(
+    "/statusmessage/private/publish",
+    Param("toUserId", identifier, required=True, most=RECEIVERS_MAX),
+    *STATUS,
+)
+async def publish_private_status(call: Call) -> Answer:
+    """Shown to who is online; never stored, whatever its type. The sender's devices are not shown it."""
+    options = FROM_SERVER | VERIFY_BLACKLIST * call["verifyBlacklist"]
+    return await to_users(call, "ppMsgS", [_status(call)] * len(call["toUserId"]), options)
+
+
+@endpoint(
+    "/statusmessage/group/publish",
+    Param("toGroupId", identifier, required=True, most=GROUPS_MAX),
+    *STATUS,
+)
+async def publish_group_status(call: Call) -> Answer:
+    """Shown to members that are online; never stored, whatever its type."""
+    sender, targets, payload = (call.tenant.id, call["fromUserId"]), call["toGroupId"], _status(call)
+    replies = await committed(
+        [Request(*sender, "pgMsgS", group, payload, options=FROM_SERVER) for group in targets]
+    )
+    return answer_of("groupId", targets, replies, no_such=AckStatus.NOT_IN_GROUP)
+
+
 def answer_of(name: str, targets: Sequence[str], replies: Sequence[Reply], *, no_such: int) -> Answer:
     """The uids of what is stored. Who has the status `no_such` is left out; others are to be retried."""
     stored = [

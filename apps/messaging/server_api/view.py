@@ -21,6 +21,8 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     chatrooms,
     groups,
     messages,
+    system,
+    templates,
     users,
 )
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
