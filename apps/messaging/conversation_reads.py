@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from apps.messaging import log
 from apps.messaging.log import Place
+from apps.messaging.own_state import KIND_MAX
 from apps.routing.protocol.im_pb2 import SessionMsgReadInput, UpStreamMessage
 from apps.routing.protocol.kinds import ProtocolError
 from apps.routing.topology import slot
@@ -43,7 +44,7 @@ def told(payload: bytes) -> Read:
         said = None
     if said is None or not isinstance(said.channelId, str) or not isinstance(said.busChannel, str):
         raise ProtocolError("a time of reading that cannot be read")
-    if not said.HasField("type") or said.msgTime <= 0:
+    if not 0 < said.type < KIND_MAX or said.msgTime <= 0:
         raise ProtocolError("a time of reading that is none")
     if not 0 < len(said.channelId) <= 64 or not said.channelId.isprintable():
         raise ProtocolError("a time of reading of no conversation")

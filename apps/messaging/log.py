@@ -278,6 +278,17 @@ class Log:
         except psycopg.errors.UniqueViolation:
             return self.run(lambda connection: append(connection, entries, look=True), within=within)
 
+    def unfit(self, entries: Sequence[Entry], *, within: float) -> frozenset[int]:
+        """Those, by index, that the database cannot hold. Each is tried, and taken back."""
+        found = set()
+        for i, entry in enumerate(entries):
+            try:
+                self.run(lambda connection, e=entry: _try(connection, e), within=within)  # type: ignore[misc]
+            except psycopg.DataError as error:
+                logger.error("%s: message %s cannot be stored: %s", self.server_set, entry.uid, error)
+                found.add(i)
+        return frozenset(found)
+
     def places(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """(seq, time) of those of the uids that are stored."""
         return self.run(lambda connection: _places(connection, uids, copy=False), within=2.0)
@@ -287,6 +298,11 @@ class Log:
     ) -> list[Any]:
         """All rows of a query."""
         return self.run(lambda connection: connection.execute(sql, parameters).fetchall(), within=within)
+
+
+def _try(connection: psycopg.Connection[Any], entry: Entry) -> None:
+    with connection.transaction(force_rollback=True):
+        append(connection, [entry], look=True)
 
 
 def _places(

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 WITHIN = 2.0  # s that the database may be away
 ID_MAX = 64  # characters
+KIND_MAX = 100  # conversation types have one or two digits
 
 
 class Refusal(Exception):
@@ -81,6 +82,13 @@ def text(value: str | bytes, most: int = ID_MAX, *, may_be_empty: bool = False) 
     if len(value) > most or not (value or may_be_empty):
         raise ProtocolError(f"a text of {len(value)} characters")
     return value
+
+
+def conversation_kind(number: int) -> int:
+    """The type of a conversation that a client names; raises ProtocolError for what can be none."""
+    if not 0 < number < KIND_MAX:
+        raise ProtocolError(f"a conversation of type {number}")
+    return number
 
 
 def identifier(value: str | bytes, *, may_be_empty: bool = False) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from celery import shared_task, signals
 from google.protobuf.message import DecodeError
 
@@ -170,13 +171,20 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
 
 
 def _append(server_set: str, entries: list[tuple[int, Entry]], answers: list[Answer]) -> Appended | None:
-    """Append those whose slots are here, and answer the others; None when there are none."""
+    """Append those whose slots are here and that can be stored; answer the others. None: none is left."""
     while entries:
+        batch = [entry for _, entry in entries]
         try:
-            return log.of(server_set).append([entry for _, entry in entries], within=APPEND_WITHIN)
+            return log.of(server_set).append(batch, within=APPEND_WITHIN)
         except Elsewhere as moved:
-            answers += [Answer(entries[place][0], ELSEWHERE) for place in moved.indexes]
-            entries[:] = [entry for place, entry in enumerate(entries) if place not in moved.indexes]
+            status, places = ELSEWHERE, moved.indexes
+        except psycopg.DataError:
+            # One message must not fail the others: which was it?
+            status, places = int(AckStatus.FAILED), log.of(server_set).unfit(batch, within=APPEND_WITHIN)
+            if not places:
+                raise
+        answers += [Answer(entries[place][0], status) for place in places]
+        entries[:] = [entry for place, entry in enumerate(entries) if place not in places]
     return None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from apps.messaging import log, own_state
-from apps.messaging.own_state import Refusal, answers, identifier, later, text
+from apps.messaging.own_state import Refusal, answers, conversation_kind, identifier, later, text
 from apps.routing import hints
 from apps.routing.envelope import Request
 from apps.routing.hints import Signal
@@ -28,7 +28,6 @@ SILENT, ON_TOP, TAGS, TRANSLATED = 1, 2, 3, 4  # SessionStateItem.sessionStateTy
 VALUE_MAX = 16  # characters of an item: a flag or a level
 BLOCKED, LEVEL_MAX = 5, 100  # the level "no notice of anything"; what a level may be, either way
 LEVELS = 5  # the generation that knows levels
-KIND_MAX = 100  # conversation types have one or two digits
 STATES_A_CALL = 100
 STATES_MAX = 3000  # conversations of one user that something was ever set for
 TAGS_A_CONVERSATION = 20
@@ -143,7 +142,7 @@ def set_level(server_set: str, request: Request) -> im.TypeUnpushOutput:
     wanted = im.TypeUnpushInput.FromString(request.payload)
     if not wanted.HasField("unpushLevel") or abs(wanted.unpushLevel) > LEVEL_MAX:
         raise ProtocolError("a level that is none")
-    key = (_kind(wanted.type), "", "")
+    key = (conversation_kind(wanted.type), "", "")
     expected = None if wanted.ignoreVersion else wanted.version
     edit = _putter(im.SessionStateItem(sessionStateType=SILENT, value=str(wanted.unpushLevel)))
     before, version = _change(server_set, request, {key: edit}, expected)
@@ -249,13 +248,7 @@ def _columns(keys: list[Key]) -> dict[str, Any]:
 
 def _key(state: im.SessionState) -> Key:
     channel = identifier(state.busChannel, may_be_empty=True)
-    return _kind(state.type), identifier(state.channelId), channel
-
-
-def _kind(kind: int) -> int:
-    if not 0 < kind < KIND_MAX:
-        raise ProtocolError(f"conversation type {kind}")
-    return kind
+    return conversation_kind(state.type), identifier(state.channelId), channel
 
 
 def _push_key(request: Request) -> Key:

@@ -18,7 +18,7 @@ from apps.messaging import exchange, log, own_state
 from apps.messaging.methods.history import DIRECTION, REMOVED_A_CALL, of_user, put_marks, visible
 from apps.messaging.methods.pull import LATE, NOW, Found, is_for, shown
 from apps.messaging.models import COUNTED, GROUP, PERSISTED, PRIVATE, RECALLED, SYSTEM
-from apps.messaging.own_state import answers, identifier
+from apps.messaging.own_state import answers, conversation_kind, identifier
 from apps.routing.envelope import Request
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.kinds import ProtocolError
@@ -139,7 +139,7 @@ def _page(
     parameters = of_user(request) | {
         "start": start or (0 if order == NEWER else NOW),
         "limit": count + 1,
-        "of": sorted(set(of)) or None,
+        "of": sorted({conversation_kind(kind) for kind in of}) or None,
     }
     rows = log.of(server_set).read(_NEWER if order == NEWER else _OLDER, parameters)
     return [Listed(*row) for row in rows]
@@ -266,7 +266,9 @@ def _remove(
 ) -> None:
     if not 0 < len(which) <= REMOVED_A_CALL:
         raise ProtocolError(f"{len(which)} conversations in a call")
-    kinds, targets = zip(*sorted({(kind, identifier(target)) for kind, target in which}), strict=True)
+    kinds, targets = zip(
+        *sorted({(conversation_kind(kind), identifier(target)) for kind, target in which}), strict=True
+    )
     columns = {"kinds": list(kinds), "targets": list(targets)}
     if messages:
         now = log.now()

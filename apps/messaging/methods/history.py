@@ -14,7 +14,7 @@ import psycopg
 from apps.messaging import exchange, log, own_state
 from apps.messaging.methods.pull import CUT, LIMITED, NOW, list_of
 from apps.messaging.models import GROUP, PERSISTED, PRIVATE, RECALLED, SYSTEM
-from apps.messaging.own_state import Refusal, answers, identifier
+from apps.messaging.own_state import Refusal, answers, conversation_kind, identifier
 from apps.routing.envelope import Answer, Request
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.kinds import ProtocolError
@@ -174,11 +174,11 @@ def clean_some(server_set: str, request: Request) -> None:
 
 
 def _mark(wanted: im.CleanHisMsgInput, kind: int) -> Mark:
-    if not 0 < kind < 100 or wanted.dataTime < 0:
-        raise ProtocolError("a conversation of no type, or a time before all times")
+    if wanted.dataTime < 0:
+        raise ProtocolError("a time before all times")
     if wanted.dataTime > log.now() + log.SEEN_AHEAD:
         raise Refusal(AckStatus.STORAGE_OFF)
-    return kind, identifier(wanted.targetId), wanted.dataTime
+    return conversation_kind(kind), identifier(wanted.targetId), wanted.dataTime
 
 
 def put_marks(server_set: str, request: Request, marks: Sequence[Mark]) -> None:
