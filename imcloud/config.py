@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
+import json
 import os
+import re
 import tempfile
 import zoneinfo
 from collections.abc import Callable, Mapping
@@ -122,6 +124,16 @@ def postgres_of_each(text: str) -> str:
     return text
 
 
+def bucket(text: str) -> str:
+    if "{" in text.replace("{tenant}", "") or not re.fullmatch(
+        r"[a-z0-9.-]{3,63}", text.replace("{tenant}", "1")
+    ):
+        raise ValueError(
+            "must be 3 to 63 small letters, digits, dots or hyphens, with {tenant} in it at will"
+        )
+    return text
+
+
 def option(parse: Callable[[str], Any], default: str, help: str, shown: str = "") -> Any:
     """A field of Config. `shown` replaces the default in the documentation when it is computed."""
     return field(default=parse(default), metadata={"parse": parse, "help": help, "shown": shown or default})
@@ -219,6 +231,43 @@ class Config:
         "Origins whose forms are accepted besides the request's own, such as https://im.example.com behind "
         "a proxy that ends TLS; separated by commas.",
     )
+
+    storage_url: str = option(
+        url("http", "https"),
+        "",
+        "The S3-compatible store of clients' files, as clients reach it, such as https://files.example.com; "
+        "empty: none.",
+    )
+    storage_kind: str = option(
+        choice("minio", "s3"),
+        "minio",
+        "minio: buckets are in the path, uploads are signed PUTs; s3: buckets are in the host name, uploads "
+        "are signed forms.",
+    )
+    storage_bucket: str = option(
+        bucket,
+        "imcloud-{tenant}",
+        "The bucket of a tenant, with {tenant} for its number: clients choose names of their own in it. It "
+        "must exist.",
+    )
+    storage_region: str = option(text, "us-east-1", "The store's region.")
+    storage_key: str = option(text, "", "The store's access key.")
+    storage_secret: str = option(text, "", "The store's secret key.")
+    storage_lifetime: int = option(
+        number(60, 604_800), "3600", "Seconds for which a signed upload or download may be begun."
+    )
+    storage_size: int = option(
+        number(1, 5 << 30), "104857600", "Bytes that an uploaded file may have at most."
+    )
+
+    @property
+    def upload_target(self) -> str:
+        """What SDKs read of it in navigation: JSON, empty without a store."""
+        if not self.storage_url:
+            return ""
+        # To a bucket's name in front of it they put the page's scheme.
+        where = urlsplit(self.storage_url).netloc if self.storage_kind == "s3" else self.storage_url
+        return json.dumps([{self.storage_kind: where.rstrip("/"), "p": "1"}], separators=(",", ":"))
 
     @property
     def socket_dir(self) -> Path:

@@ -106,6 +106,16 @@ CHANNEL_LAYERS = {
     }
 }
 
+STORAGE_URL = CONFIG.storage_url.rstrip("/")
+STORAGE_KIND = CONFIG.storage_kind
+STORAGE_BUCKET = CONFIG.storage_bucket
+STORAGE_REGION = CONFIG.storage_region
+STORAGE_KEY = CONFIG.storage_key
+STORAGE_SECRET = CONFIG.storage_secret
+STORAGE_LIFETIME = CONFIG.storage_lifetime  # s
+STORAGE_SIZE = CONFIG.storage_size  # bytes
+UPLOAD_TARGET = CONFIG.upload_target
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},

@@ -52,6 +52,8 @@ METHODS: dict[str, Method] = {
     **dict.fromkeys(("addBlack", "rmBlack", "getBlack", "blackStat"), _ASK),
     **dict.fromkeys(("subUserStatus", "getUserStatus", "setUserStatus"), _ASK),
     **dict.fromkeys(("updUserSub", "pullUserSub", "pullSubData", "qrySubData"), _ASK),
+    # Files (4.10).
+    **dict.fromkeys(("qnTkn", "qnUrl", "minioUrl", "s3Url"), _ASK),
     # Chatrooms (4.1, 4.3, 4.4, 4.7).
     **dict.fromkeys(("chatMsg", "chatMsgS"), _SEND),
     **dict.fromkeys(("joinChrm", "joinChrmR", "exitChrm", "queryChrmI", "chrmPull", "qryCHMsg"), _ASK_TARGET),

@@ -73,6 +73,11 @@ def open_to_all(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
+def features() -> dict[str, Any]:
+    """What SDKs are told of this server; where files go, if there is a place for them."""
+    return FEATURES | ({"ossConfig": settings.UPLOAD_TARGET} if settings.UPLOAD_TARGET else {})
+
+
 def gateways(request: HttpRequest, tenant: TenantEntry, user: str) -> list[str]:
     """Where this user finds gateways, host:port each, the best first."""
     forwarded = request.headers.get("X-Forwarded-For", "")
@@ -98,7 +103,7 @@ async def script(request: HttpRequest) -> HttpResponse:
         "userId": user,
         "server": server,
         "backupServer": ",".join(others),
-        **FEATURES,
+        **features(),
     }
     text = f"{callback}({json.dumps(answer, separators=(',', ':'))});"
     response = HttpResponse(text, content_type="application/javascript; charset=utf-8")
@@ -126,7 +131,7 @@ async def document(request: HttpRequest) -> HttpResponse:
             {"addr": address, "protocol": WSS if secure else WS, "weight": weight}
             for weight, address in enumerate(reversed(gateways(request, tenant, user)), 1)
         ][::-1],
-        **FEATURES,
+        **features(),
     }
     return _json(answer, 200)
 

@@ -78,6 +78,8 @@ getUserStatus                       33003 -     -     -     -     -
 setUserStatus                       33003 33003 -     -     33003 33003
 updUserSub qrySubData               33003 26020 33003 33003 26020 26020
 pullUserSub pullSubData             33003 -     -     -     -     -
+qnTkn                               33003 20606 20606 20606 20606 20606
+qnUrl minioUrl s3Url                33003 20606 20606 20606 20606 20606
 chatMsg chatMsgS                    33003 33003 23410 23410 23410 23410
 joinChrm exitChrm                   33003 -     -     -     -     -
 joinChrmR queryChrmI                33003 23410 23410 23410 23410 23410
