@@ -25,9 +25,11 @@ from bench import cost, placement, stack
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
+from bench.group import Group
 from bench.homes import Homes
 from bench.ledger import Verdict
-from bench.load import Pairs, Window, connect, disconnect, sends_nothing
+from bench.load import Pairs, Window, connect, disconnect, number_of, sends_nothing
+from bench.readers import PAGE, Returning, fill, pages, post_to, tenant_of
 from bench.tokens import App
 
 WARM_UP = 0.3  # of the measured seconds, at least one second
@@ -49,6 +51,9 @@ class Case:
     homes: tuple[str, ...] = ()  # the SETs of the users, over and over; empty: one SET
     second_devices: bool = False  # of the senders
     room_rate: int = 0  # messages a second into a chatroom that all are in; the first one sends them
+    group_rate: int = 0  # the same of a group
+    rows: int = 0  # of a conversation whose history is read
+    offline: int = 0  # messages that came to each while he was away
 
     @property
     def sets(self) -> int:
@@ -71,6 +76,10 @@ CASES = (
     Case("two-sets", users=100, outstanding=8, homes=(*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")),
     Case("cross-idle", users=2, outstanding=1, senders=1, homes=ACROSS, second_devices=True),
     Case("chatroom", users=5001, outstanding=0, room_rate=20),
+    Case("group", users=500, outstanding=0, group_rate=10),
+    Case("history", users=2, outstanding=0, rows=1_000_000),
+    Case("offline", users=1, outstanding=0, offline=1000),
+    Case("reconnect", users=2000, outstanding=0, offline=3),
 )
 
 
@@ -108,6 +117,12 @@ class Bench:
         tokens = await asyncio.to_thread(self._app.tokens, self._users(case))
         if case.room_rate:
             measured = await self._chatroom(case, tokens)
+        elif case.group_rate:
+            measured = await self._group(case, tokens)
+        elif case.rows:
+            measured = await self._history(case, tokens)
+        elif case.offline:
+            measured = await self._returning(case, tokens)
         else:
             measured = await (self._load(case, tokens) if case.outstanding else self._idle(tokens))
         what = {"case": case.name, "sets": case.sets, "users": case.users, "outstanding": case.outstanding}
@@ -209,6 +224,77 @@ class Bench:
             **crowd.faults(),
         }
 
+    async def _group(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
+        group = Group(self._app, tokens, f"group-{secrets.token_hex(4)}")
+        await asyncio.to_thread(group.create)
+        await connect(group.clients, progress)
+        progress(f"{case.name}: measuring twice {self._seconds:g} s")
+        gc.freeze()
+        await group.talk(case.group_rate, self._seconds)
+        at_rate, group.last_member = percentiles(group.last_member), array("d")
+        before, delivered = self._read(), group.deliveries
+        await group.loop(self._seconds)
+        used = self._read().since(before)
+        await disconnect(group.clients)
+        gc.unfreeze()
+        done = max(group.deliveries - delivered, 1)
+        return {
+            "seconds": round(used.clock, 2),
+            "members": len(group.clients),
+            "messages_per_second": case.group_rate,
+            "last_member_ms": at_rate,
+            "deliveries_per_second": round(done / used.clock),
+            "last_member_ms_at_most": percentiles(group.last_member),
+            **per_unit(used, done),
+            **group.faults(),
+        }
+
+    async def _history(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
+        if not self._server:
+            raise RuntimeError("the case writes into the database of a server of the benchmark's own")
+        (one, token), (other, _) = tokens.items()
+        described = self._server.describe()
+        progress(f"{case.name}: making {case.rows} rows")
+        tenant = await asyncio.to_thread(tenant_of, described["database_url"], self._app.key)
+        database = described["set_database_url"].format(set="set1")
+        newest = await asyncio.to_thread(fill, database, tenant, one, other, case.rows)
+        url = websocket_url(self._app.url, self._app.key, token)
+        await pages(url, one, other, newest, case.rows, max(1.0, self._seconds * WARM_UP))
+        progress(f"{case.name}: measuring {self._seconds:g} s")
+        before = self._read()
+        took = await pages(url, one, other, newest, case.rows, self._seconds)
+        used = self._read().since(before)
+        return {
+            "seconds": round(used.clock, 2),
+            "rows": case.rows,
+            "page": PAGE,
+            "pages_per_second": round(len(took) / used.clock),
+            "page_ms": percentiles(took),
+            **per_unit(used, len(took)),
+        }
+
+    async def _returning(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
+        users = Returning(self._app, tokens, number_of)
+        numbers = range(case.offline)
+        progress(f"{case.name}: sending {case.offline} messages to each of {case.users}")
+        await asyncio.to_thread(post_to, self._app, f"sender-{secrets.token_hex(4)}", list(tokens), numbers)
+        await users.come()  # all that is allocated once
+        wholes, each = array("d"), array("d")
+        before = self._read()
+        for _ in range(max(3, 20 // case.users)):
+            whole, took = await users.come()
+            wholes.append(whole)
+            each.extend(took)
+        used = self._read().since(before)
+        return {
+            "seconds": round(used.clock, 2),
+            "messages_each": case.offline,
+            "all_ms": percentiles(wholes),
+            "each_ms": percentiles(each),
+            **per_unit(used, len(each)),
+            **users.faults(numbers),
+        }
+
     def _read(self) -> Reading:
         server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
@@ -223,15 +309,21 @@ def _nothing_shown(message: Any) -> None:
 
 def speed(window: Window, used: Reading) -> dict[str, Any]:
     """The figures of a measured window; CPU in µs a message."""
-    done = max(window.completed, 1)
-    server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
-    elsewhere = used.machine - used.own - sum(used.server.values())
     return {
         "seconds": round(used.clock, 2),
         "messages_per_second": round(window.completed / used.clock),
         "ack_ms": percentiles(window.acks),
         "delivery_ms": percentiles(window.deliveries),
         **({"copy_ms": percentiles(window.copies)} if window.copies else {}),
+        **per_unit(used, max(window.completed, 1)),
+    }
+
+
+def per_unit(used: Reading, done: int) -> dict[str, Any]:
+    """CPU in µs of one delivery, page or return."""
+    server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
+    elsewhere = used.machine - used.own - sum(used.server.values())
+    return {
         "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
         "load_generator_cpu_us": round(used.own / done * 1e6, 1),
         "other_cpu_percent": round(elsewhere / used.clock * 100, 1) if server else None,
@@ -302,9 +394,11 @@ def arguments() -> argparse.Namespace:
     chosen.placement = not chosen.case or PLACEMENT in chosen.case
     if chosen.url:
         # Whose home is where is in the control database, which a URL does not open.
-        chosen.cases = [case for case in chosen.cases if case.sets == 1]
+        chosen.cases = [case for case in chosen.cases if case.sets == 1 and not case.rows]
         if not (chosen.cases or chosen.placement):
-            parser.error("cases of several SETs need a server of the benchmark's own: leave out --url")
+            parser.error(
+                "cases of several SETs, and history, need a server of the benchmark's own: leave out --url"
+            )
     return chosen
 
 

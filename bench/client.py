@@ -134,14 +134,14 @@ class Client:
         if self._wire is not None:
             self._wire.abort()
 
-    def send(self, target: str, upstream: bytes, context: Any) -> bool:
-        """Publish a private message (UpStreamMessage bytes); False when offline: then nothing was sent."""
+    def send(self, target: str, upstream: bytes, context: Any, method: str = "ppMsgP") -> bool:
+        """Publish a message (UpStreamMessage bytes); False when offline: then nothing was sent."""
         if not self.online or self._wire is None:
             return False
         prefix = self._prefixes.get(target)
         if prefix is None:
             # All of the packet but what changes: the message id and the payload stand at its end.
-            prefix = self._prefixes[target] = encode_upstream(Publish("ppMsgP", target, 0, b""))[:-2]
+            prefix = self._prefixes[target] = encode_upstream(Publish(method, target, 0, b""))[:-2]
         message_id = self._next_id()
         self._pending[message_id] = context
         self._wire.send(prefix + message_id.to_bytes(2) + upstream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,6 +53,11 @@ class Directory:
     def oldest(self, number: int) -> list[int]:
         """The ids of the tenants that were made first."""
         return sorted(self._by_id)[:number]
+
+    def is_blocked(self, tenant_id: int, user_id: str) -> bool:
+        """Whether the user may not be connected now."""
+        until = self.user_restriction(tenant_id, user_id).blocked_until_ms
+        return until > 0 and until > time.time_ns() // 1_000_000
 
     def user_restriction(self, tenant_id: int, user_id: str) -> Restriction:
         """Zeros when there is none, and for a user that is not known."""

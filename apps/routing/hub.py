@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from apps.routing import metrics
 from apps.routing.envelope import Answer, Row
@@ -215,6 +215,14 @@ class Hub:
         self.busy = {connection for connection in self.busy if connection.window}
         moved, self.cursors = self.cursors, {}
         return {name: [(*key, at) for key, at in its.items()] for name, its in moved.items()}
+
+    def expel(self, may_not: Callable[[int, str], bool]) -> None:
+        """End the connections of users who may not be connected any more."""
+        for (tenant, user), its in list(self.users.items()):
+            if may_not(tenant, user):
+                for connection in list(its):
+                    logger.info("connection %s: its user is blocked", connection.id)
+                    connection.disconnect(DisconnectStatus.USER_BLOCKED)
 
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""

@@ -56,6 +56,9 @@ class Process:
         self.access_point = access_point
         loop = asyncio.get_running_loop()
         self._routed: tuple[Snapshot, frozenset[str]] = (topology.current, frozenset())
+        self._expelled = (
+            directory.current.version
+        )  # of the directory by which connections were last looked at
         self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered, topology.current)
         self.hub = Hub(self.lanes)
         self.drained = asyncio.Event()  # its access point is out of service, and no client is left
@@ -245,9 +248,17 @@ class Process:
             await asyncio.sleep(SWEEP)
             try:
                 await self._route()
+                self._expel()
                 self.lanes.sweep()
             except Exception:
                 logger.exception("a look at the lanes failed")
+
+    def _expel(self) -> None:
+        """Who was blocked since the last look is not to stay connected (directory, PROTOCOL 7.2)."""
+        version = directory.current.version
+        if version != self._expelled:
+            self._expelled = version
+            self.hub.expel(directory.current.is_blocked)
 
     async def _route(self) -> None:
         """Follow the topology: its tables, and who of the nodes is alive."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from apps.accounts import tokens
 from apps.accounts.models import BlockEntry, User, changing
@@ -35,7 +37,12 @@ NAME_MAX = 256  # bytes: 64 characters of any script
 PORTRAIT_MAX = 1024  # bytes
 USERS_A_CALL = 20
 
+MINUTES_MAX = 43200
+BLOCKED_PAGE = 50
+PAGES_MAX = 1 << 20
+
 USER = Param("userId", identifier, required=True)
+SOME_USERS = Param("userId", identifier, required=True, most=USERS_A_CALL)
 BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
 
 # One statement, and no write when it changes nothing: callers ask for a token at every login.
@@ -144,3 +151,57 @@ def query_blacklist(call: Call) -> Answer:
     size = call["size"] or 1000
     page = list(users[: size + 1])
     return {"users": page[:size], "next": page[size - 1] if len(page) > size else ""}
+
+
+# --- who may not connect
+
+
+@endpoint("/user/block", SOME_USERS, Param("minute", integer(1, MINUTES_MAX), required=True))
+def block(call: Call) -> Answer:
+    """Also a user who is not known yet. His connections end within a second."""
+    until = timezone.now() + timedelta(minutes=call["minute"])
+    _restrict(call, until)
+    return {}
+
+
+@endpoint("/user/unblock", SOME_USERS)
+def unblock(call: Call) -> Answer:
+    """Who is not blocked need not be unblocked."""
+    with changing() as version:
+        _blocked(call).filter(user_id__in=call["userId"]).update(blocked_until=None, changed=version)
+    return {}
+
+
+@endpoint(
+    "/user/block/query",
+    Param("page", integer(1, PAGES_MAX), default=1),
+    Param("size", integer(1, BLOCKED_PAGE), default=BLOCKED_PAGE),
+)
+def blocked_users(call: Call) -> Answer:
+    """By id, with the end of each block."""
+    begin = (call["page"] - 1) * call["size"]
+    found = _blocked(call).order_by("user_id").values_list("user_id", "blocked_until")
+    return {
+        "users": [
+            {"userId": user, "blockEndTime": clock(int(until.timestamp() * 1000))}
+            for user, until in found[begin : begin + call["size"]]
+            if until is not None
+        ]
+    }
+
+
+def _blocked(call: Call) -> QuerySet[User]:
+    return User.objects.filter(tenant_id=call.tenant.id, blocked_until__gt=timezone.now())
+
+
+def _restrict(call: Call, until: datetime) -> None:
+    with changing() as version:
+        User.objects.bulk_create(
+            [
+                User(tenant_id=call.tenant.id, user_id=user, blocked_until=until, changed=version)
+                for user in call["userId"]
+            ],
+            update_conflicts=True,
+            unique_fields=("tenant", "user_id"),
+            update_fields=("blocked_until", "changed"),
+        )

@@ -1,0 +1,184 @@
+"""Who comes back and reads: a page of a long history, what came while one was away, everybody at once."""
+
+import asyncio
+import http.client
+import random
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import psycopg
+
+from apps.routing import placement
+from apps.routing.protocol.im_pb2 import DownStreamMessage, HistoryMsgInput, HistoryMsgOuput, UpStreamMessage
+from apps.routing.protocol.packets import Query, encode_upstream
+from bench.client import Client, text_message, websocket_url
+from bench.load import CONNECT_SECONDS, numbered, sends_nothing
+from bench.tokens import TIMEOUT_SECONDS, App
+from bench.wire import Wire
+
+PRIVATE = 1  # conversation type
+QUERYACK = 6  # the upper half of a packet's first byte
+AT_ONCE = 1000  # receivers of one call
+PAGE = 100  # messages
+
+# Rows as if the two had written to each other for as many ms, in turn; the log goes on after them.
+_ROWS = """
+    WITH head AS (UPDATE messaging_head SET seq = seq + %(number)s, time = GREATEST(time, %(until)s)
+                  RETURNING seq - %(number)s AS before)
+    INSERT INTO messaging_message (seq, uid, time, sent, tenant, kind, sender, target, conversation, flags,
+      inbox, sendbox, export, reach, target_slot, sender_slot, method, up)
+    SELECT before + n, 'bench-' || n, %(until)s - %(number)s + n, %(until)s - %(number)s + n, %(tenant)s, 1,
+           CASE WHEN n %% 2 = 0 THEN %(one)s ELSE %(other)s END,
+           CASE WHEN n %% 2 = 0 THEN %(other)s ELSE %(one)s END,
+           %(conversation)s, 3, true, true, false, NULL,
+           CASE WHEN n %% 2 = 0 THEN %(slot_of_other)s ELSE %(slot_of_one)s END,
+           CASE WHEN n %% 2 = 0 THEN %(slot_of_one)s ELSE %(slot_of_other)s END, 'ppMsgP', %(up)s
+    FROM head, generate_series(1, %(number)s) n"""
+
+
+def fill(database_url: str, tenant: int, one: str, other: str, number: int) -> int:
+    """Put so many messages of two users into a SET's log; ms of the newest."""
+    app, until = str(tenant), time.time_ns() // 1_000_000
+    parameters = {
+        "number": number,
+        "until": until,
+        "tenant": tenant,
+        "one": one,
+        "other": other,
+        "conversation": placement.digest(app, str(PRIVATE), *sorted((one, other))) - (1 << 63),
+        "slot_of_one": placement.slot(app, one),
+        "slot_of_other": placement.slot(app, other),
+        "up": text_message(b'{"content":"%s"}' % (b"x" * 100)),
+    }
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(_ROWS, parameters)
+        connection.execute("VACUUM ANALYZE messaging_message")
+    return until
+
+
+class Asker:
+    """A connection that asks one query after the other."""
+
+    def __init__(self) -> None:
+        self._wire: Wire
+        self._id = 0
+        self._answer: asyncio.Future[bytes] | None = None
+
+    async def open(self, url: str) -> None:
+        self._wire = await Wire.open(url, self._on_packet, lambda: None)
+
+    def _on_packet(self, data: bytes) -> None:
+        if data[0] >> 4 == QUERYACK and self._answer is not None:
+            if data[7:9] == b"\0\0":
+                self._answer.set_result(data[9:])
+            else:
+                self._answer.set_exception(RuntimeError(f"status {int.from_bytes(data[7:9])}"))
+
+    async def ask(self, method: str, target: str, payload: bytes) -> bytes:
+        """The reply; RuntimeError when it was refused."""
+        self._id += 1
+        self._answer = asyncio.get_running_loop().create_future()
+        self._wire.send(encode_upstream(Query(method, target, self._id, payload)))
+        return await self._answer
+
+    def close(self) -> None:
+        self._wire.abort()
+
+
+async def pages(url: str, user: str, peer: str, newest: int, rows: int, seconds: float) -> "array[float]":
+    """Seconds that each page took, at places all over the conversation, in both directions."""
+    asker, took = Asker(), array("d")
+    await asker.open(url)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        order, at = random.randrange(2), newest - random.randrange(PAGE, rows - PAGE)
+        wanted = HistoryMsgInput(targetId=peer, time=at, count=PAGE, order=order).SerializeToString()
+        began = time.perf_counter()
+        reply = await asker.ask("qryPMsg", user, wanted)
+        took.append(time.perf_counter() - began)
+        if len(HistoryMsgOuput.FromString(reply).list) != PAGE:
+            raise RuntimeError("a page that is not full")
+    asker.close()
+    return took
+
+
+def post_to(app: App, sender: str, receivers: Sequence[str], numbers: Sequence[int]) -> None:
+    """Send these numbered messages to each of them, by the server API."""
+    connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=TIMEOUT_SECONDS)
+    try:
+        for number in numbers:
+            body = _body(number)
+            for start in range(0, len(receivers), AT_ONCE):
+                to = list(receivers[start : start + AT_ONCE])
+                app.post(
+                    connection,
+                    "/message/private/publish.json",
+                    fromUserId=sender,
+                    toUserId=to,
+                    objectName="RC:TxtMsg",
+                    content=body,
+                )
+    finally:
+        connection.close()
+
+
+def _body(number: int) -> str:
+    """The text that `load.number_of` finds the number in."""
+    return UpStreamMessage.FromString(numbered(number)).content.decode()
+
+
+class Returning:
+    """Users with a device each that come back at one moment; what they are shown is counted."""
+
+    def __init__(self, app: App, tokens: dict[str, str], number: Callable[[bytes], int]):
+        self._app, self._tokens, self._number = app, tokens, number
+        self.shown: dict[str, list[int]] = {user: [] for user in tokens}
+
+    async def come(self) -> tuple[float, "array[float]"]:
+        """Seconds until all have pulled everything, and of each; a new page has no cursors."""
+        self.shown = {user: [] for user in self._tokens}
+        took = array("d")
+        clients = [
+            Client(
+                websocket_url(self._app.url, self._app.key, token), user, sends_nothing, self._shown_to(user)
+            )
+            for user, token in self._tokens.items()
+        ]
+        began = time.perf_counter()
+
+        async def one(client: Client) -> None:
+            client.start()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await client.ready.wait()
+            took.append(time.perf_counter() - began)
+
+        await asyncio.gather(*map(one, clients))
+        whole = time.perf_counter() - began
+        await asyncio.sleep(0.5)  # a second copy would come now
+        await asyncio.gather(*(client.stop() for client in clients))
+        return whole, took
+
+    def _shown_to(self, user: str) -> Callable[[DownStreamMessage], None]:
+        return lambda message: self.shown[user].append(self._number(message.content))
+
+    def faults(self, numbers: Sequence[int]) -> dict[str, int]:
+        """What was wrong with what each was shown last."""
+        wanted = list(numbers)
+        its = list(self.shown.values())
+        return {
+            "lost": sum(len(set(wanted) - set(each)) for each in its),
+            "duplicated": sum(len(each) - len(set(each)) for each in its),
+            "out_of_order": sum(each != sorted(each) for each in its),
+        }
+
+
+def tenant_of(database_url: str, app_key: str) -> int:
+    """A tenant's number."""
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT id FROM accounts_tenant WHERE app_key = %s", (app_key,)).fetchone()
+    if found is None:
+        raise LookupError(app_key)
+    number: int = found[0]
+    return number
