@@ -15,8 +15,9 @@ import psycopg
 from celery import current_app
 from django.core.exceptions import ValidationError
 
-from apps.messaging import groups, log
+from apps.messaging import changes, groups, log
 from apps.messaging.log import Appended, Entry, Log, Unavailable
+from apps.messaging.models import CHANGES
 from apps.routing import hints, metrics, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import ServerSet
@@ -153,6 +154,8 @@ class Page(NamedTuple):
 def _copy(what: list[Any], at: int) -> Entry:
     uid, tenant, kind, sender, target, flags, method, up = what
     effect = groups.effect_of_copy(tenant, kind, target, method, up)
+    if flags & CHANGES:
+        effect = changes.effect(changes.Row(uid, tenant, kind, sender, target, method, up, at))
     return Entry(uid, tenant, kind, sender, target, flags, method, up, copy=True, sent=at, effect=effect)
 
 
@@ -200,13 +203,19 @@ def _take(destination: str, origin: str, entries: list[Entry], cursor: tuple[int
         if now != slots or found is None or found[1] != cursor[0]:
             return None
         connection.execute(_MOVE_CURSOR, (origin, cursor[1]))
-        return log.append(connection, entries, look=look) if entries else NOTHING
+        return _append(connection, entries, look=look) if entries else NOTHING
 
     appended = _once(destination, work)
     if appended is not None:
         _tell(destination, appended)
         metrics.EXCHANGED.add(len(appended.rows), destination, origin)
     return appended is not None
+
+
+def _append(connection: psycopg.Connection[Any], entries: list[Entry], *, look: bool) -> Appended:
+    appended = log.append(connection, entries, look=look)
+    changes.arrived(connection, [entry.uid for entry in entries])
+    return appended
 
 
 def _once(destination: str, work: Any) -> Any:
@@ -247,7 +256,7 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
         else:
             sql = "UPDATE messaging_exchangegap SET after = %s WHERE id = %s AND after < %s"
             connection.execute(sql, (page.upto, gap, page.upto))
-        return log.append(connection, page.entries, look=look) if page.entries else None
+        return _append(connection, page.entries, look=look) if page.entries else None
 
     appended = _once(destination, work)
     if appended is not None:

@@ -21,10 +21,24 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 import msgpack
 import psycopg
 
-from apps.messaging.models import CANARY, CHATROOM, DIRECTED, GROUP, GROUP_CHANGE, HELD, MOVED, PRIVATE
+from apps.messaging.models import (
+    CANARY,
+    CHATROOM,
+    DIRECTED,
+    GROUP,
+    GROUP_CHANGE,
+    HELD,
+    MOVED,
+    PRIVATE,
+    READ_TIME,
+    RECALLED,
+    TO_SELF,
+    UNSEEN,
+)
 from apps.routing import databases, metrics, placement
 from apps.routing.envelope import Row
 from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.messages import RECALL, recalled
 from apps.routing.topology import slot
 
 logger = logging.getLogger(__name__)
@@ -137,15 +151,23 @@ def row(
     """A stored message (ROW_COLUMNS) as gateways show it."""
     shown = not flags & MOVED
     to: tuple[str, ...] = ()
-    if kind == PRIVATE and inbox and shown and target != sender:
+    gone = ""
+    if flags & RECALLED:
+        # What is left of it is its place in the log, and that its sender is to have his acknowledgement.
+        kind, shown = CANARY, False
+    if flags & TO_SELF:
+        to = (sender,) if kind == GROUP else ()  # whom a group's hub does not show it: he has sent it
+    elif kind == PRIVATE and inbox and shown and target != sender:
         to = (target,)
     elif kind == GROUP_CHANGE:
         to = tuple(msgpack.unpackb(up))
     elif kind == GROUP and flags & DIRECTED:
         to = tuple(UpStreamMessage.FromString(up).toUserIds)
-    elif kind == CHATROOM and inbox and shown and not flags & HELD:
-        to = (target,)
-    return Row(seq, uid, at, sent, tenant, kind, sender, target, to, sendbox and shown, method, up)
+    elif kind == CHATROOM and inbox and shown:
+        to = () if flags & HELD else (target,)
+        if method == RECALL and (found := recalled(up)):
+            gone = found.uid
+    return Row(seq, uid, at, sent, tenant, kind, sender, target, to, sendbox and shown, method, up, gone)
 
 
 def offsets(entries: Sequence[Entry]) -> list[int]:
@@ -307,7 +329,8 @@ def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, loo
     with connection.cursor().copy(_COPY) as copy:
         copy.set_types(TYPES)
         for e, (seq, at, _), (of_target, of_sender) in zip(new, places, homes, strict=True):
-            inbox, shown = not e.copy, not e.hidden and e.kind > CANARY
+            inbox, unseen = not e.copy, bool(e.flags & UNSEEN)
+            shown = not (e.hidden or unseen) and (e.kind > CANARY or e.kind == READ_TIME)
             sendbox = shown and owns(slots, of_sender)
             its_reach = None
             if e.kind in _OF_MANY:
@@ -315,7 +338,7 @@ def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, loo
                 far = mask(its_reach) & ~mask(slots) if its_reach else 0
                 of_target = NO_SLOT  # its messages are its members', wherever its slot goes
             else:
-                far = 1 << of_sender if shown and not sendbox else 0
+                far = 1 << of_sender if (shown or unseen) and not owns(slots, of_sender) else 0
             exported |= far
             where = conversation(e.tenant, e.kind, e.sender, e.target)
             head = (seq, e.uid, at, e.sent or at, e.tenant, e.kind, e.sender, e.target)

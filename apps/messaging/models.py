@@ -11,10 +11,15 @@ COUNTED = 2  # counted as unread (bit 0x02)
 DIRECTED = 8  # for some members of its group only: toUserIds
 MOVED = 4  # it came with its slot from another SET, where devices were shown it
 HELD = 16  # its chatroom's messages are shown to nobody for the time being
+RECALLED = 32  # it was recalled: nobody is shown it any more
+CHANGES = 64  # it changes something that was there before it, in each SET that it comes to (see `changes`)
+TO_SELF = 128  # for its sender's other devices only, whatever its target
+UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and his devices are not shown it
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
 CANARY, PRIVATE, GROUP, CHATROOM = 0, 1, 3, 4
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
+READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
 
 class Head(models.Model):
@@ -439,3 +444,67 @@ class OnlineStatus(models.Model):
 
     def __str__(self) -> str:
         return self.user
+
+
+class EarlyChange(models.Model):
+    """A change that came to this SET before the message that it changes, and waits for that.
+
+    Rows of one log come in order; those of two may overtake each other: a conversation's log is another one
+    since a slot has moved. It is made by the row that changes, wherever that goes, so it needs no slot.
+    """
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    uid = models.CharField(max_length=64, db_collation="C", help_text="Of the message to be changed.")
+    by = models.CharField(max_length=64, db_collation="C", help_text="The uid of the row that changes it.")
+    method = models.CharField(max_length=32)
+    up = models.BinaryField(help_text="The UpStreamMessage that changes it.")
+    at = models.BigIntegerField(help_text="ms of the change, in the log that took it first.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("uid", "by"), name="early_change_once"),)
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class ConversationRead(models.Model):
+    """Up to when a user has read one of his conversations; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    kind = models.SmallIntegerField()
+    target = models.CharField(max_length=64, db_collation="C", help_text="The conversation's id.")
+    time = models.BigIntegerField(help_text="ms of a message, as users are shown it; never goes back.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "user", "kind", "target"), name="conversation_read_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.target}"
+
+
+class GroupRead(models.Model):
+    """Who has read which message of a group; in the group's home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    group = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The group's.")
+    uid = models.CharField(max_length=64, db_collation="C", help_text="The message's.")
+    user = models.CharField(max_length=64, db_collation="C")
+    time = models.BigIntegerField(help_text="ms at which he said so first.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "group", "uid", "user"), name="group_read_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} has read {self.uid}"

@@ -28,9 +28,9 @@ from django.db import transaction
 from django.db.models import AutoField, Model
 from django.utils import timezone
 
-from apps.messaging import exchange, log
-from apps.messaging.log import COLUMNS, Unavailable
-from apps.messaging.models import GROUP, MOVED, ExchangeGap
+from apps.messaging import changes, exchange, log
+from apps.messaging.log import COLUMNS, Place, Unavailable
+from apps.messaging.models import CHANGES, GROUP, MOVED, UNSEEN, ExchangeGap
 from apps.routing import hints, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import Slot, SlotMove
@@ -210,6 +210,7 @@ def _copy_page(move: SlotMove, head: int) -> None:
         last: int = connection.execute(sql, (len(rows),)).fetchone()[0]  # type: ignore[index]
         # What is here already came with an earlier try, or was here when the slot was.
         connection.execute(_PUT, {"before": last - len(rows), "slot": move.number})
+        _change_again(connection, rows)
         return last - len(rows), last
 
     if rows:
@@ -218,6 +219,18 @@ def _copy_page(move: SlotMove, head: int) -> None:
         hint = Hint(move.destination.name, before, last)
         hints.tell(feed_group(move.destination.name), hint_message(hint))
     move.copied, move.head, move.rows = upto, head, move.rows + len(rows)
+
+
+def _change_again(connection: psycopg.Connection[Any], rows: list[Any]) -> None:
+    """What these rows have changed at the source since an earlier page was copied is changed here."""
+    columns = COLUMNS.split(", ")
+    nowhere = Place(0, 0, bytes(placement.SLOTS // 8))  # of users' own state, which is copied by itself
+    for row in rows:
+        its = dict(zip(columns, row, strict=True))
+        if its["flags"] & CHANGES:
+            what = {name: its[name] for name in changes.Row._fields[:-1]}
+            changes.effect(changes.Row(**what, at=its["sent"]))(connection, nowhere)
+    changes.arrived(connection, [row[columns.index("uid")] for row in rows])
 
 
 def _others() -> list[type[Model]]:
@@ -257,7 +270,7 @@ _IN_SLOT = "seq > %(after)s AND seq <= %(upto)s AND (target_slot = %(slot)s OR s
 _PAGE = f"""
     SELECT {COLUMNS} FROM messaging_message m
     WHERE seq > %(after)s AND seq <= %(upto)s AND (
-      target_slot = %(slot)s AND inbox OR sender_slot = %(slot)s AND sendbox
+      target_slot = %(slot)s AND inbox OR sender_slot = %(slot)s AND (sendbox OR flags & {UNSEEN} <> 0)
       OR kind = {GROUP} AND EXISTS (
         SELECT 1 FROM messaging_membership g
         WHERE g.slot = %(slot)s AND g.tenant = m.tenant AND g."group" = m.target

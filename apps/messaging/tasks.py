@@ -11,7 +11,7 @@ from typing import Any
 from celery import shared_task, signals
 from google.protobuf.message import DecodeError
 
-from apps.messaging import chatroom_life, compensation, exchange, log, online_status, slot_moves
+from apps.messaging import changes, chatroom_life, compensation, exchange, log, online_status, slot_moves
 from apps.messaging.chatroom_rules import rules
 from apps.messaging.log import Appended, Elsewhere, Entry, Unavailable
 from apps.messaging.methods import (
@@ -22,6 +22,7 @@ from apps.messaging.methods import (
     Verdict,
     blacklist,
     canary,
+    changing,
     chatroom,
     chatroom_operations,
     conversation_states,
@@ -30,6 +31,8 @@ from apps.messaging.methods import (
     online,
     private,
     pull,
+    recall,
+    receipts,
     settings,
 )
 from apps.messaging.models import CHATROOM, PRIVATE
@@ -62,6 +65,8 @@ MESSAGE_METHODS: dict[str, Admit] = {
     "pgMsgS": group.admit,
     "grpChange": group.change,
     **dict.fromkeys(("chatMsg", "chatMsgS"), chatroom.admit),
+    "recallMsg": recall.admit,
+    **dict.fromkeys(("updRTime", "updRRTime"), receipts.admit),
     "canary": canary.admit,
 }
 QUERY_METHODS: Mapping[str, AnswerQuery] = {
@@ -83,6 +88,8 @@ QUERY_METHODS: Mapping[str, AnswerQuery] = {
     **conversation_states.METHODS,
     **blacklist.METHODS,
     **online.METHODS,
+    **receipts.METHODS,
+    "readExpansion": changing.read_expansion,
     **dict.fromkeys(settings.EMPTY, settings.answer),
 }
 
@@ -253,6 +260,7 @@ def sweep(server_set: str) -> None:
     """Timed: remove old canaries and the cursors of devices that are gone."""
     canary.sweep(server_set)
     gateways.forget_devices(server_set)
+    changes.forget(server_set)
     online_status.forget(server_set)
 
 

@@ -72,6 +72,7 @@ class Row(NamedTuple):
     sync: bool  # the sender is of this SET, and his other devices are shown it as sent
     method: str
     up: bytes
+    gone: str = ""  # of a chatroom: the uid of an earlier message that is shown to nobody from here on
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,21 +214,23 @@ class Handler:
         """Put a request on its road; False when it was refused at once."""
         connection, snapshot = self._connection, topology.current
         known = snapshot.queries if isinstance(packet, Query) else snapshot.messages
-        pending_id = packet.message_id
+        pending_id, target, method = packet.message_id, packet.target, METHODS.get(packet.topic)
+        if method is not None and method.resource is not None:
+            target = method.resource(packet.payload) or target
         request = Request(
             connection.tenant,
             connection.user,
             packet.topic,
-            packet.target,
+            target,
             packet.payload,
             "",
-            JOINED if packet.target in connection.rooms else 0,
+            JOINED if target in connection.rooms else 0,
             connection.seen,
             connection.generation,
             acknowledged=acknowledged,
             connection=connection.id,
         )
-        if packet.topic not in known or packet.topic not in METHODS:
+        if packet.topic not in known or method is None:
             status = AckStatus.NOT_SUPPORTED
         elif connection.in_flight >= IN_FLIGHT_MAX:
             status = AckStatus.TOO_FAST
@@ -239,7 +241,7 @@ class Handler:
                 options = 0 if connection.groups is not None else WANTS_GROUPS
                 request = request._replace(device=device, acknowledged=connection.cursor(), options=options)
                 connection.pulls += 1
-            server_set = "" if METHODS[packet.topic].by_target else connection.home
+            server_set = "" if method.by_target else connection.home
             self._process.lanes.enter(
                 request, lambda pending, answer: resolve(pending_id, pending, answer), connection, server_set
             )

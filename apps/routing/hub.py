@@ -91,6 +91,8 @@ class Hub:
         sender = self._lanes.committed(row.uid, row.sent)
         origin: Connection | None = sender.origin if sender else None  # type: ignore[assignment]
         if row.kind == CHATROOM:
+            if row.gone:
+                self.rooms.withdraw(server_set, row)
             if row.to:
                 self.rooms.show(server_set, row, self._down, origin)
             return

@@ -6,7 +6,10 @@ PROTOCOL 4; docs/compatibility.md is made from this table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
+
+from apps.routing.protocol.messages import RECALL, recalls_in
 
 
 class Method(NamedTuple):
@@ -14,6 +17,10 @@ class Method(NamedTuple):
 
     is_message: bool = False
     by_target: bool = False  # its target's SET serves it; otherwise the home SET of the user who asks
+    # What it is about when that is not the packet's target, from its payload; empty when that cannot be read.
+    # Clients send such a one to themselves, and it is shown to the user's other devices in this way.
+    resource: Callable[[bytes], str] | None = None
+    since: int = 0  # generation of the SDKs that know it when another device of the user has sent it
 
 
 _SEND = Method(is_message=True, by_target=True)
@@ -24,6 +31,10 @@ METHODS: dict[str, Method] = {
     # Sending (4.1).
     **dict.fromkeys(("ppMsgP", "ppMsgN", "ppMsgS"), _SEND),
     **dict.fromkeys(("pgMsgP", "pgMsgS"), _SEND),
+    RECALL: Method(is_message=True, by_target=True, resource=recalls_in),
+    # How far a user has read (3.6, 4.1); who of a group has read what (4.11).
+    **dict.fromkeys(("updRTime", "updRRTime"), Method(is_message=True, since=5)),
+    **dict.fromkeys(("rrMsg", "rrList"), _ASK_TARGET),
     # Synchronisation (4.3), history (4.4).
     **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg"), _ASK),
     **dict.fromkeys(("qrySessionsAtt", "reportsdk", "pullEventChange", "pullModifyMsg", "qAppBot"), _ASK),
@@ -48,6 +59,7 @@ INTERNAL: dict[str, Method] = {
     "ackCursor": _ASK_TARGET,
     "presence": _ASK_TARGET,
     "manageChrm": _ASK_TARGET,  # what the server API does with a chatroom
+    "readExpansion": _ASK_TARGET,  # what the server API asks of a message
 }
 ALL = METHODS | INTERNAL
 MESSAGES = tuple(name for name, method in ALL.items() if method.is_message)

@@ -57,6 +57,15 @@ class Ring:
         if len(self._times) > most or self._size > most * MESSAGE_BYTES:
             self._evict(most * 7 // 8)  # more than is needed, so that it is not done at every message
 
+    def remove(self, uid: str) -> None:
+        """A message that is shown no more."""
+        if uid in self._uids:
+            place = self._uids.index(uid)
+            self._size -= len(self._bodies[place])
+            for each in (self._times, self._uids, self._bodies, self._bodies_v2):
+                del each[place]  # type: ignore[attr-defined]
+            self._pages.clear()
+
     def _evict(self, most: int) -> None:
         number, kept = 0, self._size
         while kept > most * MESSAGE_BYTES or len(self._times) - number > most:

@@ -139,6 +139,12 @@ class Rooms:
             else:
                 self._owe(joined, NOTICE)
 
+    def withdraw(self, server_set: str, row: Row) -> None:
+        """A message of the room was recalled: who has not pulled it yet does not get it."""
+        room = self._rooms.get((row.tenant, row.target))
+        if room is not None and server_set == room.home:
+            room.ring.remove(row.gone)
+
     def _owe(self, joined: Joined, what: int) -> None:
         if not joined.owed:
             self._due.append(joined)

@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from apps.routing.envelope import Answer, Row
+from apps.routing.methods import METHODS, Method
 from apps.routing.metrics import traffic
 from apps.routing.protocol import packets
 from apps.routing.protocol.im_pb2 import NotifyMsg
@@ -31,6 +32,8 @@ SENT_MAX = 4096  # messages for other SETs whose copies have not come back; see 
 DUE = 5.0  # s without acknowledgement after which a device is notified; doubled each time
 DUE_MAX = 300.0  # s
 LINGER = 0.5  # s between a last DISCONNECT and the close: it must be flushed first (PROTOCOL 6.10)
+
+_ORDINARY = Method()
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -246,12 +249,14 @@ class Connection:
 
     def show_sent(self, row: Row) -> None:
         """Sync a message that another device of the user has sent (PROTOCOL 3.6)."""
-        if row.seq <= self.position:
+        method = METHODS.get(row.method, _ORDINARY)
+        if row.seq <= self.position or self.generation < method.since:
             return
         # v2 asks for its own sent messages only in its first pull, and drops repeated ones by itself.
         if self._up_to_date or (self.generation == 2 and self.reading is not Reading.NOTHING):
             message_id = self._take_id()
-            self.write(packets.encode_sync(row.sent // 1000, row.method, row.target, message_id, row.up))
+            target = row.target if method.resource is None else self.user
+            self.write(packets.encode_sync(row.sent // 1000, row.method, target, message_id, row.up))
             if not self.polls or self.generation != 2:  # which knows nothing to do with it (PROTOCOL 2.3)
                 self.write(packets.encode_puback(message_id, row.sent, 0, row.uid))
             traffic.syncs += 1

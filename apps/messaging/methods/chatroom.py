@@ -20,7 +20,7 @@ from apps.messaging.chatroom_rules import Rule, rules
 from apps.messaging.chatrooms import Facts, Kind, Refusal
 from apps.messaging.log import Entry
 from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict
-from apps.messaging.models import CHATROOM, HELD, PERSISTED
+from apps.messaging.models import CHATROOM, HELD, PERSISTED, RECALLED
 from apps.routing import hints, metrics, room_members
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -277,7 +277,7 @@ def _of_room(request: Request, room: str, its: Facts, **more: Any) -> dict[str, 
         "seq": its.seq,
         "room": room,
         "conversation": log.conversation(request.tenant, CHATROOM, "", room),
-        "unless": HELD,
+        "unless": HELD | RECALLED,
         "only": 0,
     } | more
 
@@ -318,7 +318,9 @@ def history(server_set: str, request: Request) -> Answer:
     server_set = home(request.tenant, room)
     its = _room(server_set, request._replace(target=room), member=True)
     count = min(max(wanted.count, 1), HISTORY_PAGE_MAX)
-    parameters = _of_room(request, room, its, unless=0, only=PERSISTED, limit=count + 1, floor=its.created)
+    parameters = _of_room(
+        request, room, its, unless=RECALLED, only=PERSISTED, limit=count + 1, floor=its.created
+    )
     if wanted.order:
         rows = log.of(server_set).read(_AFTER, parameters | {"time": max(wanted.time, its.created)})
     else:

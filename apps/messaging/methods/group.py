@@ -9,8 +9,8 @@ import msgpack
 
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
-from apps.messaging.methods import Refused, Status, Verdict
-from apps.messaging.models import DIRECTED, GROUP, GROUP_CHANGE
+from apps.messaging.methods import Refused, Status, Verdict, changing
+from apps.messaging.models import DIRECTED, GROUP, GROUP_CHANGE, TO_SELF
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
@@ -49,7 +49,8 @@ def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: members, unless they or the group are muted; the server in anybody's name."""
     now = log.now()
     known = standings(server_set, [(r.tenant, r.target, r.user) for r in requests])
-    return [_verdict(r, known.get((r.tenant, r.target, r.user)), now) for r in requests]
+    verdicts = [_verdict(r, known.get((r.tenant, r.target, r.user)), now) for r in requests]
+    return changing.judged(server_set, requests, verdicts)
 
 
 def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
@@ -59,7 +60,10 @@ def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
         return Refused(AckStatus.MALFORMED)
     if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
-    if status := _refusal(request, standing, now):
+    special = changing.FLAGS.get(up.classname, 0)
+    if (status := _refusal(request, standing, now)) and not (
+        special & TO_SELF and status == AckStatus.GROUP_MUTED
+    ):
         return Refused(status)
     if is_status(request.method, up.classname):
         return Status(GROUP)
@@ -69,7 +73,7 @@ def _verdict(request: Request, standing: Standing | None, now: int) -> Verdict:
         kind=GROUP,
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0),
+        flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0) | special,
         method=request.method,
         up=request.payload,
         seen=request.seen,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from apps.messaging import log
 from apps.messaging.log import Entry
-from apps.messaging.methods import Refused, Status, Verdict
-from apps.messaging.models import PRIVATE
+from apps.messaging.methods import Refused, Status, Verdict, changing
+from apps.messaging.models import PRIVATE, TO_SELF
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
@@ -17,7 +17,7 @@ def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: the receiver has not blocked the sender, and the message can be read and kept."""
     asked = [(r.tenant, r.target, r.user) for r in requests if _asks_block_list(r)]
     blocked = log.blocked_pairs(server_set, asked)
-    return [_verdict(request, blocked) for request in requests]
+    return changing.judged(server_set, requests, [_verdict(request, blocked) for request in requests])
 
 
 def _asks_block_list(request: Request) -> bool:
@@ -31,7 +31,9 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
         return Refused(AckStatus.MALFORMED)
     if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
-    if _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked:
+    special = changing.FLAGS.get(up.classname, 0)
+    is_blocked = _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked
+    if is_blocked and not special & TO_SELF:
         return Refused(AckStatus.BLOCKED_BY_PEER)
     if is_status(request.method, up.classname):
         return Status(PRIVATE)
@@ -41,7 +43,7 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
         kind=PRIVATE,
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3,
+        flags=up.sessionId & 3 | special,
         method=request.method,
         up=request.payload,
         seen=request.seen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.messaging import exchange, log
-from apps.messaging.models import GROUP, PERSISTED, PRIVATE
+from apps.messaging.models import GROUP, PERSISTED, PRIVATE, RECALLED, TO_SELF
 from apps.routing.envelope import WANTS_GROUPS, Answer, Request
 from apps.routing.protocol.im_pb2 import (
     DownStreamMessages,
@@ -22,6 +22,7 @@ PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 HISTORY_PAGE_MAX = 100
 HISTORY = {"qryPMsg": PRIVATE, "qryGMsg": GROUP}
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
+_NOT_HIS = RECALLED | TO_SELF
 _NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
 # A page's rows, how many there were before it was cut by size, and nothing of those past the cut:
@@ -42,7 +43,7 @@ _ACKNOWLEDGED = """COALESCE((SELECT time FROM messaging_devicecursor WHERE tenan
 _INBOX = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind = {PRIVATE} AND inbox
-       AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s
+       AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
      ORDER BY time LIMIT %(limit)s)"""
 # Of each group what was sent while the user was in it.
 _GROUPS = f"""
@@ -51,12 +52,12 @@ _GROUPS = f"""
        SELECT * FROM messaging_message
        WHERE tenant = %(tenant)s AND target = g."group" AND kind = {GROUP}
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until, {_NOW})
-         AND sender <> %(user)s ORDER BY time LIMIT %(limit)s) m
+         AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
 _SENDBOX = f"""
     (SELECT uid, sent AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox AND sent > %(sendbox)s
-     ORDER BY sent LIMIT %(limit)s)"""
+       AND flags & {RECALLED} = 0 ORDER BY sent LIMIT %(limit)s)"""
 _RECEIVED = f"{_INBOX} UNION ALL {_GROUPS}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
 _PULL = _HEAD.format(_CUT.format(order="at", rows=_IN_ORDER.format(_RECEIVED)))
@@ -70,7 +71,7 @@ _HISTORY = f"""
            CASE WHEN sender = %(user)s THEN {SENT} ELSE {RECEIVED} END AS direction
     FROM messaging_message
     WHERE tenant = %(tenant)s AND conversation = %(conversation)s AND kind > 0 AND {{}}
-      AND flags & {PERSISTED} <> 0
+      AND flags & {PERSISTED | RECALLED} = {PERSISTED}
       AND (kind = {PRIVATE} AND (sender = %(user)s AND target = %(peer)s AND sendbox
                                  OR sender = %(peer)s AND target = %(user)s AND inbox)
            OR kind = {GROUP} AND target = %(peer)s AND (sender = %(user)s AND sendbox OR sender <> %(user)s

@@ -56,6 +56,11 @@ async def manage_all(call: Call, rooms: list[str], operation: str, *arguments: A
 async def in_all_sets(call: Call, operation: str, *arguments: Any) -> list[Any]:
     """Do something that is about no room in particular in each SET of the app's cluster."""
     request = Request(call.tenant.id, "", "manageChrm", "", msgpack.packb([operation, *arguments]))
+    return await results_of_all_sets(call, request)
+
+
+async def results_of_all_sets(call: Call, request: Request) -> list[Any]:
+    """What each SET of the app's cluster answers. Raises Refused."""
     snapshot = topology.current
     of_cluster = dict.fromkeys(
         snapshot.clusters.get(call.tenant.cluster) or next(iter(snapshot.clusters.values()))

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.accounts.directory import directory
 from apps.accounts.signatures import SignatureRefused, signer
 from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoints)
+    changes,
     chatrooms,
     groups,
     messages,

@@ -5,7 +5,9 @@ Pure functions over protobuf bodies.
 
 from __future__ import annotations
 
+import json
 import re
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -54,6 +56,39 @@ def conversation_type(method: str) -> int:
 def is_status(method: str, classname: str) -> bool:
     """Whether a PUBLISH is a status message ("is typing"): not stored, shown to online devices only."""
     return method.endswith("S") or classname in _STATUS_CLASSES
+
+
+RECALL = "recallMsg"
+RECALL_MAX = 16 << 10  # bytes of a recall: it names a message, and may say who recalls it
+_ID_MAX = 64  # characters
+
+
+class Recalled(NamedTuple):
+    """What a recall is about."""
+
+    kind: int  # the conversation's type
+    target: str  # the conversation, as the one who recalls names it
+    uid: str
+
+
+def recalled(payload: bytes) -> Recalled | None:
+    """What the UpStreamMessage of a recall names (PROTOCOL 4.1); None when that cannot be read."""
+    if len(payload) > RECALL_MAX:
+        return None
+    try:
+        content = json.loads(UpStreamMessage.FromString(payload).content.decode())
+        found = Recalled(content["conversationType"], content["targetId"], content["messageUId"])
+    except (DecodeError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    texts = all(isinstance(each, str) and each.isprintable() for each in found[1:])
+    lengths = texts and all(0 < len(each) <= _ID_MAX for each in found[1:])
+    return found if lengths and type(found.kind) is int else None
+
+
+def recalls_in(payload: bytes) -> str:
+    """The conversation that a recall is about, which clients send to themselves; empty when it names none."""
+    found = recalled(payload)
+    return found.target if found else ""
 
 
 def generation(sdk_version: str) -> int:
