@@ -77,7 +77,7 @@ async def test_a_recall_is_shown_to_the_users_other_devices_as_sent_to_himself(h
     hub.apply("set1", row(1)._replace(method="recallMsg"))
     copy, ack = phone.packets
     assert (copy.topic, copy.target, copy.dup) == ("recallMsg", "alice", True)
-    assert (ack.message_id, ack.message_uid) == (copy.message_id, "uid1")
+    assert (ack.message_id, ack.uid) == (copy.message_id, "uid1")
     assert bob.topics() == ["s_msg"]
 
 
