@@ -34,6 +34,8 @@ def ready(sets: dict[str, Log], redis_client: object, monkeypatch: pytest.Monkey
 
 def expand(who: str, target: str, uid: Any, method: str = "ppMsgP", **wanted: Any) -> Sent:
     facts = {name: wanted.pop(name) for name in ("options", "tenant") if name in wanted}
+    if "delete" in wanted:
+        wanted["del"] = wanted.pop("delete")
     return send(who, method, target, up({"mid": uid} | wanted, expansions.CLASS, 0), **facts)
 
 
@@ -46,7 +48,7 @@ def of(messages: list[im.DownStreamMessage], uid: str) -> dict[str, str]:
 def test_both_sides_expand_a_message_and_both_read_what_is_there(peer: str) -> None:
     uid = say(ALICE, peer, session=OPEN, extraContent='{"first":{"v":"0"}}')
     assert expand(ALICE, peer, uid, put={"a": "1", "b": "é😀"}).status == 0
-    sent = expand(peer, ALICE, uid, put={"a": "2"}, **{"del": ["first"]})
+    sent = expand(peer, ALICE, uid, put={"a": "2"}, delete=["first"])
     assert sent.status == 0
     exchanged()
     for reader, other in ((ALICE, peer), (peer, ALICE)):
@@ -78,7 +80,8 @@ def test_what_may_not_be_expanded_is_refused_and_nothing_is_stored() -> None:
     gone = say(ALICE, CAROL, session=OPEN)
     recall(ALICE, 1, CAROL, gone)
     exchanged()
-    before, put = stored(), {"put": {"a": "1"}}
+    before = stored()
+    put: dict[str, Any] = {"put": {"a": "1"}}
     for status, sent in (
         (AckStatus.EXPANSION_NOT_FOUND, expand(ALICE, CAROL, "no such", **put)),
         (AckStatus.EXPANSION_NOT_FOUND, expand(ALICE, CAROL, foreign, **put)),
@@ -216,7 +219,11 @@ def test_a_row_that_another_version_let_through_stops_no_log(sets: dict[str, Log
     uid = say(BOB, ALICE)
     for method, payload in (("recallMsg", b"x"), ("ppMsgP", b"x"), ("updRTime", b"x")):
         row = changes.Row("r", 1, 1, BOB, ALICE, method, up(payload, expansions.CLASS).SerializeToString())
-        sets["set1"].run(lambda c, row=row: changes.effect(row)(c, log.Place(1, 1, bytes(128))), within=1)
+
+        def work(connection: Any, row: changes.Row = row) -> None:
+            changes.effect(row)(connection, log.Place(1, 1, bytes(128)))
+
+        sets["set1"].run(work, within=1)
     exchange.run("set2")
     assert [each.msgId for each in boxes(ALICE)] == [uid]
 

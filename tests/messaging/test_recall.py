@@ -182,39 +182,39 @@ def test_what_is_not_there_or_elsewhere_than_it_says_is_not_recalled() -> None:
     assert uids(BOB) == [uid]
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        MALFORMED_BYTES,
-        b"",
-        up(b"", "RC:RcCmd").SerializeToString(),
-        up(b"{", "RC:RcCmd").SerializeToString(),
-        up(b"[" * 100_000, "RC:RcCmd").SerializeToString(),
-        up(b"[" * 10_000, "RC:RcCmd").SerializeToString(),
-        up([], "RC:RcCmd").SerializeToString(),
-        up(b"\xff", "RC:RcCmd").SerializeToString(),
-        up({"conversationType": 1, "targetId": BOB}, "RC:RcCmd").SerializeToString(),
-        *(
-            up(
-                {"conversationType": 1, "targetId": BOB, "messageUId": "u"} | wrong, "RC:RcCmd"
-            ).SerializeToString()
-            for wrong in (
-                {"conversationType": 5},
-                {"conversationType": True},
-                {"conversationType": "1"},
-                {"conversationType": None},
-                {"targetId": 5},
-                {"targetId": ""},
-                {"targetId": "\ud800"},
-                {"targetId": "b" * 65},
-                {"messageUId": "\0"},
-                {"messageUId": {}},
-                {"messageUId": "u" * 65},
-            )
-        ),
-        up({"conversationType": 1, "targetId": BOB, "messageUId": "u"}).SerializeToString(),
-    ],
-)
+WHOLE: dict[str, Any] = {"conversationType": 1, "targetId": BOB, "messageUId": "u"}
+WRONG: list[dict[str, Any]] = [
+    {"conversationType": 5},
+    {"conversationType": True},
+    {"conversationType": "1"},
+    {"conversationType": None},
+    {"targetId": 5},
+    {"targetId": ""},
+    {"targetId": "\ud800"},
+    {"targetId": "b" * 65},
+    {"messageUId": None},
+    {"messageUId": "\0"},
+    {"messageUId": {}},
+    {"messageUId": "u" * 65},
+]
+CONTENTS: list[Any] = [
+    b"",
+    b"{",
+    b"[" * 10_000,
+    b"[" * 100_000,
+    [],
+    b"\xff",
+    *(WHOLE | each for each in WRONG),
+]
+UNREADABLE = [
+    b"",
+    MALFORMED_BYTES,
+    up(WHOLE).SerializeToString(),  # of another class
+    *(up(content, "RC:RcCmd").SerializeToString() for content in CONTENTS),
+]
+
+
+@pytest.mark.parametrize("payload", UNREADABLE, ids=range(len(UNREADABLE)))
 def test_a_recall_that_cannot_be_read_is_refused_and_leaves_nothing(payload: bytes) -> None:
     assert send(ALICE, "recallMsg", ALICE, payload).status == AckStatus.RECALL_PARAMETERS
     assert stored() == 0

@@ -215,9 +215,8 @@ def test_nobody_has_read_what_is_later_than_the_log() -> None:
 
 
 def said(**fields: Any) -> bytes:
-    return im.SessionMsgReadInput(
-        **({"type": 1, "msgTime": 5, "channelId": "c"} | fields)
-    ).SerializeToString()
+    whole: dict[str, Any] = {"type": 1, "msgTime": 5, "channelId": "c"} | fields
+    return im.SessionMsgReadInput(**whole).SerializeToString()
 
 
 @pytest.mark.parametrize(

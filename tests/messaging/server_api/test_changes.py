@@ -151,9 +151,10 @@ async def test_times_of_reading_and_readers_of_a_group(app: App) -> None:
         read = SessionMsgReadInput(type=1, msgTime=5, channelId=bob.name)  # type: ignore[arg-type]
         assert (await alice.publish("updRTime", alice.name, read.SerializeToString())).status == 0
         group = f"g-{uuid.uuid4().hex[:8]}"
-        form = {"userId": [alice.name, bob.name], "groupId": group, "groupName": "n"}
+        form = {"userId": f"{alice.name},{bob.name}", "groupId": group, "groupName": "n"}
         await asyncio.to_thread(post, app, "/group/create", **form)
         sent = await alice.publish("pgMsgP", group, text("read me"))
+        assert sent.status == 0
         receipt = GrpReadReceiptMsg(msgId=[sent.uid]).SerializeToString()
         assert (await bob.query("rrMsg", group, receipt)).status == 0
         wanted = GrpReadReceiptQryReq(msgId=[sent.uid]).SerializeToString()
