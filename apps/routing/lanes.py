@@ -392,9 +392,9 @@ class Lanes:
                 self._collected_bytes += size
 
     def _take_collected(self) -> list[Pending]:
-        """Give up what was collected; those that have had their answer meanwhile are done."""
+        """Give up what was collected; messages that have had their answer meanwhile are done."""
         collected, self._collected, self._collected_bytes = self._collected, [], 0
-        return [pending for pending in collected if pending.request.uid in self._uncommitted]
+        return [each for each in collected if not each.request.uid or each.request.uid in self._uncommitted]
 
     def place_again(self, pending: Pending) -> None:
         """Its SET says that the target's slot is another's: wait until the topology says so too."""
@@ -437,10 +437,10 @@ class Lanes:
         now = time.monotonic()
         for lane in list(self._lanes.values()):
             lane.sweep(now)
-        if late := [pending for pending in self._collected if now - pending.since > UNANSWERED]:
+        if late := {pending for pending in self._collected if now - pending.since > UNANSWERED}:
             for pending in late:
                 self.resolve(pending, Answer(0, AckStatus.BUSY))
-            self._collect(self._take_collected())
+            self._collect(pending for pending in self._take_collected() if pending not in late)
         if self._collected and not self._awaited and now > self._ask_again_at:
             self._await_flights()
         # Committed by its batch's answer, but the row has not come past: the feed is behind by this much.

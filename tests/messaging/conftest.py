@@ -71,6 +71,28 @@ def sets(databases: None) -> Iterator[dict[str, Log]]:
         log.of(name).close()
 
 
+@pytest.fixture
+def three(sets: dict[str, Log], redis_client: object) -> Iterator[list[str]]:
+    """The names of the two SETs, and of a third one that has no slots yet."""
+    ServerSet.objects.create(cluster=Cluster.objects.get(), name="set3")
+    topology.topology.renew()
+    model, new = (str(conninfo_to_dict(databases.url(name))["dbname"]) for name in ("set2", "set3"))
+    with psycopg.connect(databases.url("set3"), dbname="postgres", autocommit=True) as admin:
+        for name in ("set2", "set3"):
+            log.of(name).close()
+        # A database is copied while nobody is connected to it.
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (model,))
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(new), sql.Identifier(model))
+        )
+        connections["set2"].close()
+        nothing = "UPDATE messaging_head SET slots = %s"
+        log.of("set3").run(lambda c: c.execute(nothing, (bytes(SLOTS // 8),)), within=5)
+        yield [*sets, "set3"]
+        log.of("set3").close()
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(new)))
+
+
 def text(content: bytes = b"x") -> bytes:
     """What a client sends: an UpStreamMessage."""
     return UpStreamMessage(sessionId=3, classname="RC:TxtMsg", content=content).SerializeToString()

@@ -3,21 +3,16 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 
 import msgpack
-import psycopg
 import pytest
-from django.db import connections, transaction
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.sql import SQL, Identifier
+from django.db import transaction
 
 from apps.messaging import exchange, log, slot_moves, tasks
 from apps.messaging.log import Elsewhere, Entry, Log, owns
 from apps.messaging.methods.gateways import move_cursors, read_feed
-from apps.routing import databases
 from apps.routing.envelope import ELSEWHERE, Answer, Hint, Request
-from apps.routing.models import Cluster, ServerSet, Slot, SlotMove
+from apps.routing.models import ServerSet, Slot, SlotMove
 from apps.routing.placement import SLOTS
 from apps.routing.slots import cancel
 from apps.routing.topology import slot, topology
@@ -28,26 +23,6 @@ Step = SlotMove.Step
 
 class Crash(Exception):
     """A process that moves slots dies here."""
-
-
-@pytest.fixture
-def three(sets: dict[str, Log], redis_client: object) -> Iterator[list[str]]:
-    """The names of the two SETs, and of a third one that has no slots yet."""
-    ServerSet.objects.create(cluster=Cluster.objects.get(), name="set3")
-    topology.renew()
-    model, new = (str(conninfo_to_dict(databases.url(name))["dbname"]) for name in ("set2", "set3"))
-    with psycopg.connect(databases.url("set3"), dbname="postgres", autocommit=True) as admin:
-        for name in ("set2", "set3"):
-            log.of(name).close()
-        # A database is copied while nobody is connected to it.
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (model,))
-        admin.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(new), Identifier(model)))
-        connections["set2"].close()
-        nothing = "UPDATE messaging_head SET slots = %s"
-        log.of("set3").run(lambda c: c.execute(nothing, (bytes(SLOTS // 8),)), within=5)
-        yield [*sets, "set3"]
-        log.of("set3").close()
-        admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(new)))
 
 
 class World:

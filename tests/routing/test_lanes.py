@@ -299,6 +299,22 @@ async def test_a_message_whose_slot_has_gone_follows_it_ahead_of_later_ones(queu
     assert gateway.order == ["a", "b", "c"]
 
 
+async def test_a_query_whose_slot_has_gone_follows_it_or_is_refused_in_time(queues: dict[str, Queue]) -> None:
+    gateway = Gateway(snapshot(ONE, FAR))
+    gateway.ask("a", "b")
+    asked = await queues["ONE?"].batch()
+    gateway.lanes.answered(asked.number, [Answer(0, ELSEWHERE), Answer(1, ELSEWHERE)])
+    late = gateway.lanes._collected[1]
+    late.since -= UNANSWERED + 1
+    gateway.lanes.sweep()
+    assert gateway.became == {"b": AckStatus.BUSY}
+    gateway.lanes.follow(snapshot(ONE, FAR, home="set2"))
+    moved = await queues["FAR?"].batch()
+    assert texts(moved) == ["a"]
+    gateway.lanes.answered(moved.number, [Answer(0, 0)])
+    assert gateway.became == {"b": AckStatus.BUSY, "a": 0}
+
+
 async def test_a_slot_that_nobody_has_taken_yet_is_asked_for_again_and_nobody_overtakes(
     queues: dict[str, Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:

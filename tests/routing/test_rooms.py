@@ -235,6 +235,19 @@ async def test_who_is_further_back_than_the_gateway_remembers_asks_a_node(hub: H
     assert bob.pull(newest - 1) == [f"m{newest}"]
 
 
+@pytest.mark.parametrize("shown", [True, False], ids=["shown", "held back"])
+async def test_a_recalled_message_is_in_no_page_any_more(shown: bool, hub: Hub) -> None:
+    alice = Client(hub, "alice").join()
+    for number in range(3):
+        hub.apply("set1", row(2000 + number, str(number)))
+    assert alice.pull(JOINED_AT) == ["0", "1", "2"]
+    recall = row(2003, "recall", gone=row(2001).uid)
+    hub.apply("set1", recall if shown else recall._replace(to=()))
+    hub.apply("set2", row(2004, gone=row(2000).uid))  # of a log that has nothing of this room
+    hub.apply("set1", row(2005, "", room="other", gone=row(2000).uid))
+    assert alice.pull(JOINED_AT) == ["0", "2"] + ["recall"] * shown
+
+
 async def test_after_a_page_that_was_not_the_last_there_is_another_notice(hub: Hub) -> None:
     bob = Client(hub, "bob").join()
     assert bob.pull(5) is None

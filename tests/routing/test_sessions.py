@@ -70,6 +70,25 @@ def row(seq: int, sender: str = "alice", target: str = "bob") -> Row:
     return Row(seq, f"uid{seq}", 1000 + seq, 1000 + seq, 1, 1, sender, target, (target,), True, "ppMsgP", UP)
 
 
+async def test_a_recall_is_shown_to_the_users_other_devices_as_sent_to_himself(hub: Hub) -> None:
+    phone, bob = Client(hub, "alice", platform="Phone"), Client(hub, "bob")
+    for client in (phone, bob):
+        client.pull(0)
+    hub.apply("set1", row(1)._replace(method="recallMsg"))
+    copy, ack = phone.packets
+    assert (copy.topic, copy.target, copy.dup) == ("recallMsg", "alice", True)
+    assert (ack.message_id, ack.uid) == (copy.message_id, "uid1")
+    assert bob.topics() == ["s_msg"]
+
+
+async def test_a_time_of_reading_is_shown_to_devices_that_know_what_it_is(hub: Hub) -> None:
+    devices = [Client(hub, "alice", platform=f"P{n}", generation=n) for n in (2, 4, 5)]
+    for client in devices:
+        client.pull(0)
+    hub.apply("set1", row(1, target="alice")._replace(method="updRTime", kind=-4, to=()))
+    assert [client.topics() for client in devices] == [[], [], ["updRTime"]]
+
+
 async def test_nothing_is_pushed_before_the_first_pull_is_finished_and_one_notice_follows_it(
     hub: Hub,
 ) -> None:

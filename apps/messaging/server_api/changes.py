@@ -169,10 +169,9 @@ async def delete_expansion(call: Call) -> Answer:
 async def query_expansion(call: Call) -> Answer:
     """By key; of an unknown message, nothing. A SET that lags behind knows less than another."""
     request = Request(call.tenant.id, "", "readExpansion", "", msgpack.packb(call["msgUID"]))
-    found = [values for values in await results_of_all_sets(call, request) if values]
-    newest: dict[str, Any] = max(
-        found, key=lambda values: max(_since(its) for its in values.values()), default={}
-    )
+    found: list[dict[str, Any]] = [values for values in await results_of_all_sets(call, request) if values]
+    nothing: dict[str, Any] = {}
+    newest = max(found, key=lambda values: max(map(_since, values.values())), default=nothing)
     page = sorted(newest.items())[(call["pageNo"] - 1) * PAGE : call["pageNo"] * PAGE]
     return {"extraContent": {key: {"v": its["v"], "ts": _since(its)} for key, its in page}}
 
@@ -181,7 +180,3 @@ def _since(its: dict[str, Any]) -> int:
     """ms; 0 of a value that the message was sent with."""
     at = its.get("ts", 0)
     return at if type(at) is int else 0
-
-
-def _newest(values: dict[str, Any]) -> int:
-    return max(map(_since, values.values()))

@@ -17,6 +17,7 @@ from apps.routing.protocol.messages import (
     CHATROOM,
     GROUP,
     PRIVATE,
+    RECALL_MAX,
     RECEIVED,
     SENT,
     conversation_type,
@@ -26,6 +27,8 @@ from apps.routing.protocol.messages import (
     generation,
     is_status,
     parse_upstream,
+    recalled,
+    recalls_in,
 )
 from apps.routing.protocol.packets import ProtocolError
 
@@ -219,3 +222,25 @@ def test_conversation_types() -> None:
     assert [conversation_type(method) for method in ("ppMsgP", "pgMsgS", "chatMsg", "ugMsg", "pullMsg")] == [
         1, 3, 4, 10, 0,
     ]  # fmt: skip
+
+
+def recall(content: bytes) -> bytes:
+    return UpStreamMessage(sessionId=1, classname="RC:RcCmd", content=content).SerializeToString()
+
+
+def test_a_recall_names_its_conversation() -> None:
+    payload = recall(b'{"conversationType":3,"targetId":"g","messageUId":"u","sentTime":1}')
+    assert recalled(payload) == (3, "g", "u")
+    assert recalls_in(payload) == "g"
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=50).map(lambda text: recall(text.encode()))))
+def test_whatever_a_client_calls_a_recall_it_is_read_or_it_names_nothing(payload: bytes) -> None:
+    found = recalled(payload)
+    assert recalls_in(payload) == (found.target if found else "")
+
+
+def test_a_recall_that_is_too_large_to_be_one_is_not_looked_at() -> None:
+    content = b'{"conversationType":3,"targetId":"g","messageUId":"u","extra":"%s"}'
+    assert recalled(recall(content % b"")) is not None
+    assert recalled(recall(content % (b"x" * RECALL_MAX))) is None
