@@ -157,6 +157,15 @@ def content_types(request: pytest.FixtureRequest) -> None:
         ContentType.objects.get_for_models(*apps.get_models())
 
 
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    """What an earlier test had in its databases: their versions begin again, and may be the same ones."""
+    from apps.accounts.directory import directory
+    from apps.messaging.tenant_rules import rules
+
+    directory._value = rules._value = None
+
+
 @pytest.fixture
 def redis_client(servers: Config) -> Iterator["redis.Redis"]:
     """The Redis of this test run, empty (all its databases)."""

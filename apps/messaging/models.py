@@ -88,7 +88,7 @@ class Message(models.Model):
                 condition=models.Q(kind__in=(PRIVATE, SYSTEM), inbox=True),
             ),
             models.Index(
-                fields=("tenant", "sender", "sent"),
+                fields=("tenant", "sender", "time"),
                 name="message_sendbox",
                 condition=models.Q(kind__gt=CANARY, sendbox=True),
             ),

@@ -87,6 +87,27 @@ def test_a_copy_that_comes_after_a_later_message_is_pulled_once_by_who_was_not_s
     assert not first.list
 
 
+@pytest.mark.parametrize("late", range(0, PULL_PAGE * 2, 77))
+def test_pages_with_copies_that_came_late_hold_each_message_once(own_log: Log, late: int) -> None:
+    """Wherever they stand among the others, and whatever the cursor of sent messages is by then."""
+    store(ALICE, BOB, PULL_PAGE)
+    (earliest,) = own_log.append([entry(ALICE, BOB)], within=1).rows
+    store(ALICE, BOB, late)
+    copies = [entry(ALICE, user("set2"), copy=True, sent=earliest.time - n) for n in range(3)]
+    own_log.append(copies, within=1)
+    store(ALICE, BOB, PULL_PAGE)
+    found: list[str] = []
+    inbox = sendbox = shown = 0
+    while True:
+        answer, reply = ask(ALICE, shown=shown, syncTime=inbox, sendBoxSyncTime=sendbox)
+        found += [message.msgId for message in reply.list]
+        inbox, shown = reply.syncTime, max(shown, answer.newest)
+        sendbox = max([sendbox, *(message.dataTime for message in reply.list)])
+        if reply.finished:
+            break
+    assert len(found) == len(set(found)) == PULL_PAGE * 2 + 1 + late + len(copies)
+
+
 def test_a_client_that_claims_the_future_does_not_move_the_log_there(own_log: Log) -> None:
     answer, reply = ask(ALICE, syncTime=1 << 53)
     assert answer.newest == 0

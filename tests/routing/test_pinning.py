@@ -106,7 +106,7 @@ def page(response: Any) -> str:
 def test_the_form_of_a_new_tenant_takes_a_cluster_and_refuses_an_unknown_one(operator: Client) -> None:
     path = reverse("admin:accounts_tenant_add")
     assert "Empty: chosen by the hash of the app key." in page(operator.get(path))
-    form = {"name": "shop", "app_key": "shop", "state": "active"}
+    form = {"name": "shop", "app_key": "shop", "state": "active", "group_size": "500"}
     assert UNKNOWN in page(operator.post(path, form | {"cluster": "south"}))
     assert not Tenant.objects.exists()
     operator.post(path, form | {"cluster": "east"})
@@ -118,7 +118,7 @@ def test_a_tenants_cluster_is_not_the_pages_to_change(operator: Client) -> None:
     path = reverse("admin:accounts_tenant_change", args=[tenant.pk])
     shown = page(operator.get(path))
     assert "for life: its messages are in this cluster's SETs" in shown and 'name="cluster"' not in shown
-    operator.post(path, {"name": "market", "state": "active", "cluster": "west"})
+    operator.post(path, {"name": "market", "state": "active", "cluster": "west", "group_size": "500"})
     tenant.refresh_from_db()
     assert (tenant.name, tenant.cluster) == ("market", "east")
 

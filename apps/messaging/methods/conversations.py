@@ -16,7 +16,7 @@ import psycopg
 
 from apps.messaging import exchange, log, own_state
 from apps.messaging.methods.history import DIRECTION, REMOVED_A_CALL, of_user, put_marks, visible
-from apps.messaging.methods.pull import LATE, NOW, Found, is_for, shown
+from apps.messaging.methods.pull import NOW, Found, is_for, shown
 from apps.messaging.models import COUNTED, GROUP, PERSISTED, PRIVATE, RECALLED, SYSTEM
 from apps.messaging.own_state import answers, conversation_kind, identifier
 from apps.routing.envelope import Request
@@ -29,7 +29,7 @@ LOOKED_AT = 5  # newest messages of a group of which one may be for the user
 NEWER = 1  # order: those that are newer than startTime
 
 _KEPT = f"flags & {PERSISTED | RECALLED} = {PERSISTED}"
-# What has come since the list was read; sent messages may come late, from another SET.
+# What has come since the list was read.
 _NEWS = f"""
     SELECT h.time, news.* FROM messaging_head h LEFT JOIN LATERAL (
       SELECT kind, peer, max(sent) FROM (
@@ -43,7 +43,7 @@ _NEWS = f"""
         UNION ALL
         SELECT kind, target, sent FROM messaging_message
         WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND kind = {PRIVATE} AND sendbox
-          AND sent > %(since)s - {LATE} AND {_KEPT}) boxes
+          AND time > %(since)s AND {_KEPT}) boxes
       GROUP BY kind, peer) news ON true"""
 _SINCE = 'SELECT time FROM messaging_listcursor WHERE tenant = %(tenant)s AND "user" = %(user)s'
 _KEEP = """

@@ -18,7 +18,6 @@ from apps.routing.protocol.messages import RECEIVED, SENT, downstream, for_v2, i
 PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
 PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
-LATE = 3_600_000  # ms that a copy from another SET may be behind and still be shown to who missed it
 TO_ALL_KEPT = 7 * 24 * 3_600_000  # ms that a message to everybody is pulled by who has not had it
 _NOT_HIS = RECALLED | TO_SELF
 NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
@@ -38,8 +37,8 @@ _HEAD = "SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON tru
 # What this device has acknowledged is not sent again: v5 is shown pushes without moving its syncTime.
 _ACKNOWLEDGED = """COALESCE((SELECT time FROM messaging_devicecursor WHERE tenant = %(tenant)s
                      AND "user" = %(user)s AND device = %(device)s), 0)"""
-# `at` is what a page goes by: of received messages their time in this log, which is the cursor of inboxes; of
-# sent ones, and in histories, the time that users are shown, which is what SDKs ask by.
+# `at` is what a page goes by: in boxes the time in this log, the cursor of what was received; in histories
+# the time that users are shown, which is what SDKs ask by.
 _INBOX = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
@@ -60,16 +59,12 @@ _GROUPS = f"""
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until, {NOW})
          AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
-# A copy from another SET may come after a later message of this one, whose time is the cursor of the device.
-# It is found by its time in this log: later than all that the connection was shown.
+# The device's cursor is a time in the log that took the message first. A copy from another SET may come after
+# a later message of this one: it is found by its time in this log, later than all that was shown.
 _SENDBOX = f"""
-    (SELECT uid, sent AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
-     WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox AND sent > %(sendbox)s
-       AND flags & {RECALLED} = 0 ORDER BY sent LIMIT %(limit)s)
-    UNION ALL
     (SELECT uid, time AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
-       AND sent > %(sendbox)s - {LATE} AND sent <= %(sendbox)s AND time > %(shown)s
+       AND time > LEAST(%(sendbox)s, %(shown)s) AND (sent > %(sendbox)s OR time > %(shown)s)
        AND flags & {RECALLED} = 0 ORDER BY time LIMIT %(limit)s)"""
 _RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
@@ -80,12 +75,17 @@ _MINE = """
     ON g.tenant = %(tenant)s AND g."user" = %(user)s AND g.until IS NULL"""
 
 
+def shown_time(row: Found, generation: int) -> int:
+    """The time that a device is shown. v2 makes its inbox's cursor of it."""
+    at, sent, direction = row[1], row[2], row[7]
+    return int(at if generation == 2 and direction == RECEIVED else sent)
+
+
 def shown(row: Found, generation: int) -> bytes:
     """The DownStreamMessage of a row."""
-    uid, at, sent, kind, sender, target, up, direction, *_ = row
-    # v2 makes its cursor of what it is shown.
-    shown = at if generation == 2 else sent
-    down = downstream(up, sender=sender, kind=kind, target=target, time=shown, uid=uid, direction=direction)
+    uid, _, _, kind, sender, target, up, direction, *_ = row
+    at = shown_time(row, generation)
+    down = downstream(up, sender=sender, kind=kind, target=target, time=at, uid=uid, direction=direction)
     return for_v2(down) if generation == 2 else down
 
 
@@ -119,6 +119,8 @@ def pull(server_set: str, request: Request) -> Answer:
         finished=finished,
         broadcastSyncTime=max(wanted.broadcastSyncTime, 1),
     )
+    # The times that SDKs are shown ascend in a reply (PROTOCOL 6.2), whatever order the log has them in.
+    page.sort(key=lambda row: shown_time(row, request.generation))
     payload = reply.SerializeToString() + list_of(page, request)
     answer = Answer(0, 0, newest, payload, position, newest, finished)
     if mine:

@@ -612,7 +612,7 @@ class Migration(migrations.Migration):
                     ),
                     models.Index(
                         condition=models.Q(("kind__gt", 0), ("sendbox", True)),
-                        fields=["tenant", "sender", "sent"],
+                        fields=["tenant", "sender", "time"],
                         name="message_sendbox",
                     ),
                     models.Index(condition=models.Q(("export", True)), fields=["seq"], name="message_export"),
