@@ -208,7 +208,6 @@ class Bench:
         crowd.close()
         gc.unfreeze()
         done = max(crowd.deliveries, 1)
-        server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
         members = len(crowd.members)
         return {
             "seconds": round(used.clock, 2),
@@ -217,10 +216,9 @@ class Bench:
             "messages_per_second": case.room_rate,
             "deliveries_per_second": round(crowd.deliveries / used.clock),
             "last_member_ms": percentiles(crowd.last_member),
-            "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
+            **per_unit(used, done),
             "server_cpu_percent": {k: round(v / used.clock * 100, 1) for k, v in used.server.items()},
             "gateway_bytes_per_member": round((full - empty) / (members - first)) if full else None,
-            "load_generator_cpu_us": round(used.own / done * 1e6, 1),
             **crowd.faults(),
         }
 
@@ -278,11 +276,11 @@ class Bench:
         numbers = range(case.offline)
         progress(f"{case.name}: sending {case.offline} messages to each of {case.users}")
         await asyncio.to_thread(post_to, self._app, f"sender-{secrets.token_hex(4)}", list(tokens), numbers)
-        await users.come()  # all that is allocated once
+        await users.come(numbers)  # all that is allocated once
         wholes, each = array("d"), array("d")
         before = self._read()
         for _ in range(max(3, 20 // case.users)):
-            whole, took = await users.come()
+            whole, took = await users.come(numbers)
             wholes.append(whole)
             each.extend(took)
         used = self._read().since(before)
@@ -292,7 +290,7 @@ class Bench:
             "all_ms": percentiles(wholes),
             "each_ms": percentiles(each),
             **per_unit(used, len(each)),
-            **users.faults(numbers),
+            **users.faults,
         }
 
     def _read(self) -> Reading:

@@ -62,12 +62,16 @@ class Asker:
     """A connection that asks one query after the other."""
 
     def __init__(self) -> None:
-        self._wire: Wire
+        self._wire: Wire | None = None
         self._id = 0
         self._answer: asyncio.Future[bytes] | None = None
 
     async def open(self, url: str) -> None:
-        self._wire = await Wire.open(url, self._on_packet, lambda: None)
+        self._wire = await Wire.open(url, self._on_packet, self._lost)
+
+    def _lost(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("closed before the reply"))
 
     def _on_packet(self, data: bytes) -> None:
         if data[0] >> 4 == QUERYACK and self._answer is not None:
@@ -77,14 +81,18 @@ class Asker:
                 self._answer.set_exception(RuntimeError(f"status {int.from_bytes(data[7:9])}"))
 
     async def ask(self, method: str, target: str, payload: bytes) -> bytes:
-        """The reply; RuntimeError when it was refused."""
+        """The reply; RuntimeError when it was refused, OSError when it did not come."""
+        if self._wire is None:
+            raise ConnectionError("not open")
         self._id += 1
         self._answer = asyncio.get_running_loop().create_future()
         self._wire.send(encode_upstream(Query(method, target, self._id, payload)))
-        return await self._answer
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await self._answer
 
     def close(self) -> None:
-        self._wire.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
 
 async def pages(url: str, user: str, peer: str, newest: int, rows: int, seconds: float) -> "array[float]":
@@ -134,11 +142,12 @@ class Returning:
 
     def __init__(self, app: App, tokens: dict[str, str], number: Callable[[bytes], int]):
         self._app, self._tokens, self._number = app, tokens, number
-        self.shown: dict[str, list[int]] = {user: [] for user in tokens}
+        self._shown: dict[str, list[int]] = {}
+        self.faults = {"lost": 0, "duplicated": 0, "out_of_order": 0}  # of all times together
 
-    async def come(self) -> tuple[float, "array[float]"]:
-        """Seconds until all have pulled everything, and of each; a new page has no cursors."""
-        self.shown = {user: [] for user in self._tokens}
+    async def come(self, numbers: Sequence[int]) -> tuple[float, "array[float]"]:
+        """Have each pull these messages: seconds until all have, and of each; a new page has no cursors."""
+        self._shown = {user: [] for user in self._tokens}
         took = array("d")
         clients = [
             Client(
@@ -158,20 +167,18 @@ class Returning:
         whole = time.perf_counter() - began
         await asyncio.sleep(0.5)  # a second copy would come now
         await asyncio.gather(*(client.stop() for client in clients))
+        self._judge(numbers)
         return whole, took
 
     def _shown_to(self, user: str) -> Callable[[DownStreamMessage], None]:
-        return lambda message: self.shown[user].append(self._number(message.content))
+        return lambda message: self._shown[user].append(self._number(message.content))
 
-    def faults(self, numbers: Sequence[int]) -> dict[str, int]:
-        """What was wrong with what each was shown last."""
-        wanted = list(numbers)
-        its = list(self.shown.values())
-        return {
-            "lost": sum(len(set(wanted) - set(each)) for each in its),
-            "duplicated": sum(len(each) - len(set(each)) for each in its),
-            "out_of_order": sum(each != sorted(each) for each in its),
-        }
+    def _judge(self, numbers: Sequence[int]) -> None:
+        wanted = set(numbers)
+        for its in self._shown.values():
+            self.faults["lost"] += len(wanted - set(its))
+            self.faults["duplicated"] += len(its) - len(set(its))
+            self.faults["out_of_order"] += its != sorted(its)
 
 
 def tenant_of(database_url: str, app_key: str) -> int:
