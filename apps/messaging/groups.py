@@ -16,7 +16,7 @@ import psycopg
 
 from apps.messaging import log
 from apps.messaging.log import Effect, Place
-from apps.messaging.models import GROUP_CHANGE
+from apps.messaging.models import GROUP, GROUP_CHANGE
 from apps.routing.placement import SLOTS
 from apps.routing.topology import slot
 
@@ -45,11 +45,18 @@ _COUNT = """
     SELECT user_slot, count(*) FROM messaging_groupmember
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar GROUP BY user_slot"""
 _SIZE = """
-    INSERT INTO messaging_group (tenant, "group", slot, name, created, reach, size)
-    VALUES (%(tenant)s, %(group)s, %(slot)s, %(name)s::varchar, %(time)s, %(reach)s, %(size)s)
+    INSERT INTO messaging_group (tenant, "group", slot, name, created, reach, size, kind, owner)
+    VALUES (%(tenant)s, %(group)s, %(slot)s, %(name)s::varchar, %(time)s, %(reach)s, %(size)s,
+            %(kind)s, %(owner)s)
     ON CONFLICT (tenant, "group") DO UPDATE SET reach = EXCLUDED.reach, size = EXCLUDED.size,
       name = COALESCE(NULLIF(EXCLUDED.name, ''), messaging_group.name)"""
 _DISMISS = 'DELETE FROM messaging_group WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar'
+# Who has been in a discussion for longest has it when its owner leaves.
+_INHERIT = """
+    UPDATE messaging_group g SET owner = COALESCE((
+      SELECT m."user" FROM messaging_groupmember m
+      WHERE m.tenant = g.tenant AND m."group" = g."group" ORDER BY m.joined, m."user" LIMIT 1), '')
+    WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar AND owner = ANY(%(users)s::varchar[])"""
 _MEMBERS = """
     SELECT "user" FROM messaging_groupmember WHERE tenant = %s AND "group" = %s ORDER BY joined, "user" """
 
@@ -67,12 +74,26 @@ def reach(tenant: int, users: Sequence[str]) -> bytes:
     return bits.to_bytes(SLOTS // 8, "little")
 
 
-def effect(tenant: int, group: str, change: str, users: Sequence[str], name: str = "") -> Effect:
-    """What a change does in the group's home SET."""
+def effect(
+    tenant: int,
+    group: str,
+    change: str,
+    users: Sequence[str],
+    name: str = "",
+    *,
+    kind: int = GROUP,
+    owner: str = "",
+) -> Effect:
+    """What a change does in the group's home SET. `kind`, `owner`: of one that it makes."""
     number = slot(str(tenant), group)
 
     def work(connection: psycopg.Connection[Any], place: Place) -> None:
-        parameters = _parameters(tenant, group, users, place) | {"slot": number, "name": name}
+        parameters = _parameters(tenant, group, users, place) | {
+            "slot": number,
+            "name": name,
+            "kind": kind,
+            "owner": owner,
+        }
         if change == JOIN:
             connection.execute(_JOIN, parameters)
             connection.execute(_BEGIN, parameters)
@@ -85,6 +106,8 @@ def effect(tenant: int, group: str, change: str, users: Sequence[str], name: str
         counts = dict(connection.execute(_COUNT, parameters).fetchall())
         bits = sum(1 << of_user for of_user in counts).to_bytes(SLOTS // 8, "little")
         connection.execute(_SIZE, parameters | {"reach": bits, "size": sum(counts.values())})
+        if change == QUIT:
+            connection.execute(_INHERIT, parameters)
 
     return work
 

@@ -26,8 +26,8 @@ from apps.messaging.models import (
     CANARY,
     CHATROOM,
     DIRECTED,
-    GROUP,
     GROUP_CHANGE,
+    GROUPS,
     HELD,
     MOVED,
     PRIVATE,
@@ -49,7 +49,7 @@ T = TypeVar("T")
 SEEN_AHEAD = 60_000  # ms that the clock of another SET may be ahead of this one's
 RETRY_PAUSE = 0.1  # s between tries while the database is away
 NO_SLOT = -1  # of nobody: a canary's
-_OF_MANY = frozenset((GROUP, GROUP_CHANGE))
+_OF_MANY = frozenset((*GROUPS, GROUP_CHANGE))
 # What a Row is made of, in the order of `row`.
 ROW_COLUMNS = "seq, uid, time, sent, tenant, kind, sender, target, flags, inbox, sendbox, method, up"
 COLUMNS = (
@@ -163,12 +163,12 @@ def row(
         # What is left of it is its place in the log, and that its sender is to have his acknowledgement.
         kind, shown = CANARY, False
     if flags & TO_SELF:
-        to = (sender,) if kind == GROUP else ()  # whom a group's hub does not show it: he has sent it
+        to = (sender,) if kind in GROUPS else ()  # whom a group's hub does not show it: he has sent it
     elif kind in (PRIVATE, SYSTEM) and inbox and shown and target and target != sender:
         to = (target,)
     elif kind == GROUP_CHANGE:
         to = tuple(msgpack.unpackb(up))
-    elif kind == GROUP and flags & DIRECTED:
+    elif kind in GROUPS and flags & DIRECTED:
         to = tuple(UpStreamMessage.FromString(up).toUserIds)
     elif kind == CHATROOM and inbox and shown:
         to = () if flags & HELD else (target,)
@@ -403,7 +403,7 @@ def _take_effect(
     connection: psycopg.Connection[Any], entries: Sequence[Entry], places: Sequence[Place]
 ) -> dict[tuple[int, str], bytes]:
     """Have the entries' effects; the slots that each group reaches, before them or after."""
-    groups = {(e.tenant, e.target) for e in entries if e.kind == GROUP and not e.copy}
+    groups = {(e.tenant, e.target) for e in entries if e.kind in GROUPS and not e.copy}
     reach = _reach(connection, groups)
     changed = False
     for entry, place in zip(entries, places, strict=True):

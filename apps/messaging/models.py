@@ -17,7 +17,8 @@ TO_SELF = 128  # for its sender's other devices only, whatever its target
 UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and his devices are not shown it
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
-CANARY, PRIVATE, GROUP, CHATROOM, SYSTEM = 0, 1, 3, 4, 6
+CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
+GROUPS = (DISCUSSION, GROUP)  # a discussion is a group that its members run themselves
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
@@ -99,7 +100,7 @@ class Message(models.Model):
                 condition=models.Q(kind__gt=CANARY),
             ),
             models.Index(
-                fields=("tenant", "target", "time"), name="message_group", condition=models.Q(kind=GROUP)
+                fields=("tenant", "target", "time"), name="message_group", condition=models.Q(kind__in=GROUPS)
             ),
             models.Index(
                 fields=("tenant", "time"), name="message_to_all", condition=models.Q(kind=SYSTEM, target="")
@@ -284,6 +285,13 @@ class Group(models.Model):
     created = models.BigIntegerField(help_text="ms")
     reach = models.BinaryField(max_length=SLOTS // 8, help_text="A bit for each slot that a member is of.")
     size = models.IntegerField(default=0, help_text="Members.")
+    kind = models.SmallIntegerField(default=GROUP, db_default=GROUP)
+    owner = models.CharField(
+        max_length=64, db_collation="C", blank=True, default="", db_default="", help_text="Of a discussion."
+    )
+    closed = models.BooleanField(
+        default=False, db_default=False, help_text="Of a discussion: only its owner invites."
+    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("tenant", "group"), name="group_once"),)

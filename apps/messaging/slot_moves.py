@@ -30,7 +30,7 @@ from django.utils import timezone
 
 from apps.messaging import changes, exchange, log
 from apps.messaging.log import COLUMNS, Place, Unavailable
-from apps.messaging.models import CHANGES, GROUP, MOVED, UNSEEN, ExchangeGap
+from apps.messaging.models import CHANGES, GROUPS, MOVED, UNSEEN, ExchangeGap
 from apps.routing import hints, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import Slot, SlotMove
@@ -271,7 +271,7 @@ _PAGE = f"""
     SELECT {COLUMNS} FROM messaging_message m
     WHERE seq > %(after)s AND seq <= %(upto)s AND (
       target_slot = %(slot)s AND inbox OR sender_slot = %(slot)s AND (sendbox OR flags & {UNSEEN} <> 0)
-      OR kind = {GROUP} AND EXISTS (
+      OR kind IN {GROUPS} AND EXISTS (
         SELECT 1 FROM messaging_membership g
         WHERE g.slot = %(slot)s AND g.tenant = m.tenant AND g."group" = m.target
           AND g.joined < m.time AND m.time < COALESCE(g.until, m.time + 1)))
@@ -284,12 +284,12 @@ _PUT = f"""
            uid, time, sent, tenant, kind, sender, target, conversation, flags | {MOVED},
            target_slot = %(slot)s AND inbox, sender_slot = %(slot)s AND sendbox, false, NULL,
            target_slot, sender_slot, method, up
-    FROM moved WHERE kind <> {GROUP} OR NOT EXISTS (
+    FROM moved WHERE kind NOT IN {GROUPS} OR NOT EXISTS (
       SELECT 1 FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox)
     ON CONFLICT DO NOTHING"""
 # What another SET has not read yet stays, as it is found by its place here.
 _FORGET: tuple[LiteralString, ...] = (
-    f"""DELETE FROM messaging_message WHERE {_IN_SLOT} AND NOT export AND kind <> {GROUP}
+    f"""DELETE FROM messaging_message WHERE {_IN_SLOT} AND NOT export AND kind NOT IN {GROUPS}
         AND (NOT inbox OR target_slot = %(slot)s) AND (NOT sendbox OR sender_slot = %(slot)s)""",
     f"UPDATE messaging_message SET inbox = false WHERE {_IN_SLOT} AND NOT export AND target_slot = %(slot)s",
     f"UPDATE messaging_message SET sendbox = false WHERE {_IN_SLOT} AND sender_slot = %(slot)s AND sendbox",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from apps.routing import metrics
 from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
-from apps.routing.protocol.messages import CHATROOM, GROUP, SYSTEM, downstream
+from apps.routing.protocol.messages import CHATROOM, DISCUSSION, GROUP, SYSTEM, downstream
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
 from apps.routing.rooms import Rooms
 from apps.routing.sessions import Connection
@@ -113,7 +113,7 @@ class Hub:
                 self.busy.add(connection)
 
     def _receivers(self, server_set: str, row: Row) -> list[Connection]:
-        if row.kind == GROUP:
+        if row.kind in (GROUP, DISCUSSION):
             if row.seq:
                 self._newest[server_set, row.tenant, row.target] = row.seq
             return [

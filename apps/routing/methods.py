@@ -31,13 +31,14 @@ _ASK_TARGET = Method(by_target=True)
 METHODS: dict[str, Method] = {
     # Sending (4.1).
     **dict.fromkeys(("ppMsgP", "ppMsgN", "ppMsgS"), _SEND),
-    **dict.fromkeys(("pgMsgP", "pgMsgS", "pbMsgP"), _SEND),
+    **dict.fromkeys(("pgMsgP", "pgMsgS", "pdMsgP", "pbMsgP"), _SEND),
     RECALL: Method(is_message=True, by_target=True, resource=recalls_in),
     # How far a user has read (3.6, 4.1); who of a group has read what (4.11).
     **dict.fromkeys(("updRTime", "updRRTime"), Method(is_message=True, since=5)),
     **dict.fromkeys(("rrMsg", "rrList"), _ASK_TARGET),
     # Synchronisation (4.3), history (4.4).
-    **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg", "qrySMsg", "qryMsg", "delMsg"), _ASK),
+    **dict.fromkeys(("pullMsg", "qryPMsg", "qryGMsg", "qryDMsg", "qrySMsg"), _ASK),
+    **dict.fromkeys(("qryMsg", "delMsg"), _ASK),
     **dict.fromkeys(("cleanPMsg", "cleanDMsg", "cleanGMsg", "cleanCMsg", "cleanSMsg"), _ASK),
     **dict.fromkeys(("cleanMCMsg", "cleanMPMsg", "cleanMsgBatch"), _ASK),
     # The list of conversations (4.5). delRelation names the conversation as its target.
@@ -52,6 +53,9 @@ METHODS: dict[str, Method] = {
     **dict.fromkeys(("addBlack", "rmBlack", "getBlack", "blackStat"), _ASK),
     **dict.fromkeys(("subUserStatus", "getUserStatus", "setUserStatus"), _ASK),
     **dict.fromkeys(("updUserSub", "pullUserSub", "pullSubData", "qrySubData"), _ASK),
+    # Discussions (4.8): made in the home SET of who makes them.
+    "crDiz": _ASK,
+    **dict.fromkeys(("invtDiz", "evctDiz", "quitDiz", "rename", "pdOpen", "dizInf"), _ASK_TARGET),
     # Files (4.10).
     **dict.fromkeys(("qnTkn", "qnUrl", "minioUrl", "s3Url"), _ASK),
     # Chatrooms (4.1, 4.3, 4.4, 4.7).

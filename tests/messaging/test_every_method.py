@@ -44,12 +44,13 @@ CASES: dict[str, bytes | tuple[str, int]] = {
 TABLE = """
 ppMsgP ppMsgN ppMsgS                33003 33003 -     -     -     -
 pgMsgP pgMsgS                       33003 33003 22406 22406 22406 22406
+pdMsgP                              33003 33003 21406 21406 21406 21406
 pbMsgP                              20109 20109 20109 20109 20109 20109
 recallMsg                           25101 25101 25101 25101 25101 25101
 updRTime updRRTime                  33003 33003 33003 33003 33003 33003
 rrMsg rrList                        33003 33003 33003 33003 22406 22406
 pullMsg                             33003 -     -     -     -     -
-qryPMsg qryGMsg qrySMsg             33003 33003 33003 33003 -     -
+qryPMsg qryGMsg qrySMsg qryDMsg     33003 33003 33003 33003 -     -
 qryMsg delMsg                       33003 33003 33003 33003 -     -
 cleanPMsg cleanDMsg cleanGMsg       33003 33003 33003 33003 33003 -
 cleanCMsg cleanSMsg                 33003 33003 33003 33003 33003 -
@@ -78,6 +79,11 @@ getUserStatus                       33003 -     -     -     -     -
 setUserStatus                       33003 33003 -     -     33003 33003
 updUserSub qrySubData               33003 26020 33003 33003 26020 26020
 pullUserSub pullSubData             33003 -     -     -     -     -
+crDiz                               33003 33003 33003 33003 -     -
+invtDiz evctDiz                     33003 33003 33003 33003 21406 21406
+rename                              33003 33003 33003 33003 21406 21406
+quitDiz dizInf                      33003 21406 21406 21406 21406 21406
+pdOpen                              33003 21406 21406 21406 33003 33003
 qnTkn                               33003 20606 20606 20606 20606 20606
 qnUrl minioUrl s3Url                33003 20606 20606 20606 20606 20606
 chatMsg chatMsgS                    33003 33003 23410 23410 23410 23410

@@ -16,7 +16,7 @@ from apps.messaging.changes import Asked, Original
 from apps.messaging.expansions import Change, Values
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Verdict
-from apps.messaging.models import CHANGES, DIRECTED, GROUP, PRIVATE, RECALLED, TO_SELF, UNSEEN
+from apps.messaging.models import CHANGES, DIRECTED, GROUPS, PRIVATE, RECALLED, TO_SELF, UNSEEN
 from apps.routing.envelope import FROM_SERVER, Answer, Request
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.packets import AckStatus, ProtocolError
@@ -50,7 +50,7 @@ def _synced(entry: Entry) -> Verdict:
     except ProtocolError:
         return Refused(AckStatus.MALFORMED)
     # Of a group's members, only his own SET is to have it.
-    reach = groups.reach(entry.tenant, [entry.sender]) if entry.kind == GROUP else None
+    reach = groups.reach(entry.tenant, [entry.sender]) if entry.kind in GROUPS else None
     return replace(entry, reach=reach, effect=changes.effect(changes.with_effect(entry)))
 
 

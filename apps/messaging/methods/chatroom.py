@@ -9,7 +9,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 import redis
@@ -17,6 +17,7 @@ import redis
 from apps.messaging import chatroom_entries, chatroom_life, chatrooms, log
 from apps.messaging.chatroom_entries import OVERWRITE, WITH_OWNER, Outcome, Setting
 from apps.messaging.chatrooms import Facts, Kind, Refusal
+from apps.messaging.issuing import new_uid
 from apps.messaging.log import Entry
 from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict
 from apps.messaging.models import CHATROOM, HELD, PERSISTED, RECALLED
@@ -33,7 +34,6 @@ from apps.routing.envelope import (
     feed_group,
     hint_message,
 )
-from apps.routing.process import lease_number
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol import uid
 from apps.routing.protocol.messages import (
@@ -443,13 +443,7 @@ def _notice(request: Request, its: Facts, notification: im.UpStreamMessage) -> E
         raise Refusal(AckStatus.TOO_BIG)
     if _refusal(request, its):
         return None
-    return _entry(request, _uids().next(CHATROOM), up.sessionId & 3 | HELD * its.held, payload)
-
-
-@cache
-def _uids() -> uid.UidIssuer:
-    """This worker's, for the messages that begin here."""
-    return uid.UidIssuer(lease_number() & uid.NUMBER_MAX)
+    return _entry(request, new_uid(CHATROOM), up.sessionId & 3 | HELD * its.held, payload)
 
 
 @refusable

@@ -17,7 +17,7 @@ import psycopg
 from apps.messaging import exchange, log, own_state
 from apps.messaging.methods.history import DIRECTION, REMOVED_A_CALL, of_user, put_marks, visible
 from apps.messaging.methods.pull import NOW, Found, is_for, shown
-from apps.messaging.models import COUNTED, GROUP, PERSISTED, PRIVATE, RECALLED, SYSTEM
+from apps.messaging.models import COUNTED, GROUPS, PERSISTED, PRIVATE, RECALLED, SYSTEM
 from apps.messaging.own_state import answers, conversation_kind, identifier
 from apps.routing.envelope import Request
 from apps.routing.protocol import im_pb2 as im
@@ -57,16 +57,16 @@ _READ_UP_TO = """
     VALUES (%(tenant)s, %(user)s, %(slot)s, %(time)s)
     ON CONFLICT (tenant, "user") DO UPDATE SET time = GREATEST(messaging_listcursor.time, EXCLUDED.time)"""
 _OF_GROUPS = f"""
-    SELECT {GROUP}::int2 AS kind, g."group" AS target, max(n.sent) AS newest
+    SELECT n.kind, g."group" AS target, max(n.sent) AS newest
     FROM messaging_membership g CROSS JOIN LATERAL (
-      SELECT sent FROM messaging_message
-      WHERE tenant = %(tenant)s AND target = g."group" AND kind = {GROUP} AND time > g.joined
+      SELECT kind, sent FROM messaging_message
+      WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS} AND time > g.joined
         AND time < COALESCE(g.until, {NOW}) AND {_KEPT} ORDER BY time DESC LIMIT 1) n
-    WHERE g.tenant = %(tenant)s AND g."user" = %(user)s GROUP BY g."group" """
+    WHERE g.tenant = %(tenant)s AND g."user" = %(user)s GROUP BY n.kind, g."group" """
 _LIST = f"""
     SELECT l.kind, l.target, l.newest, COALESCE(c.removed, 0) FROM (
       SELECT kind, target, newest FROM messaging_conversation
-      WHERE tenant = %(tenant)s AND "user" = %(user)s AND kind <> {GROUP}
+      WHERE tenant = %(tenant)s AND "user" = %(user)s AND kind NOT IN {GROUPS}
       UNION ALL {_OF_GROUPS}) l
     LEFT JOIN messaging_conversation c ON c.tenant = %(tenant)s AND c."user" = %(user)s
       AND c.kind = l.kind AND c.target = l.target

@@ -11,20 +11,21 @@ from apps.accounts.directory import directory
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
-from apps.messaging.models import DIRECTED, GROUP, GROUP_CHANGE, TO_SELF, GroupRule
+from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUP_CHANGE, TO_SELF, GroupRule
 from apps.messaging.tenant_rules import Rule as Rules
 from apps.messaging.tenant_rules import rules
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
-from apps.routing.protocol.messages import is_status, parse_upstream
+from apps.routing.protocol.messages import conversation_type, is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
 Rule = GroupRule.Kind
+DISCUSSION_METHODS = frozenset(("pdMsgP",))
 SIZE_MAX = 3000  # members, of a tenant that is not known here
 
 _RULE = """EXISTS (SELECT FROM messaging_grouprule r WHERE r.tenant = w.tenant AND r."group" = w.name
                     AND r."user" = {} AND r.kind = {} AND r.until > %s)"""
 _STANDING = f"""
-    SELECT w.tenant, w.name, w.member, m."user" IS NOT NULL,
+    SELECT w.tenant, w.name, w.member, g.kind, m."user" IS NOT NULL,
            {_RULE.format("w.member", Rule.MUTED)}, {_RULE.format("''", Rule.ALL_MUTED)},
            {_RULE.format("w.member", Rule.EXEMPT)}
     FROM unnest(%s::int8[], %s::varchar[], %s::varchar[]) AS w(tenant, name, member)
@@ -36,6 +37,7 @@ _STANDING = f"""
 class Standing(NamedTuple):
     """A user in a group that exists."""
 
+    kind: int
     member: bool
     muted: bool
     all_muted: bool  # the group
@@ -75,11 +77,11 @@ def _verdict(request: Request, standing: Standing | None) -> Verdict:
     ):
         return Refused(status)
     if is_status(request.method, up.classname):
-        return Status(GROUP)
+        return Status(conversation_type(request.method))
     return Entry(
         uid=request.uid,
         tenant=request.tenant,
-        kind=GROUP,
+        kind=conversation_type(request.method),
         sender=request.user,
         target=request.target,
         flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0) | special,
@@ -91,15 +93,23 @@ def _verdict(request: Request, standing: Standing | None) -> Verdict:
 
 
 def _refusal(request: Request, standing: Standing | None) -> int:
-    if standing is None:
-        return AckStatus.NOT_IN_GROUP
+    discussion = request.method in DISCUSSION_METHODS
+    outside = AckStatus.NOT_IN_DISCUSSION if discussion else AckStatus.NOT_IN_GROUP
+    if standing is None or standing.kind != (DISCUSSION if discussion else GROUP):
+        return outside
     if request.options & FROM_SERVER:
         return 0
     if not standing.member:
-        return AckStatus.NOT_IN_GROUP
+        return outside
     if standing.muted or (standing.all_muted and not standing.exempt):
         return AckStatus.GROUP_MUTED
     return AckStatus.GROUP_MUTED if rules.current.hold(request.tenant, Rules.GROUP_MUTED, request.user) else 0
+
+
+def size_max(tenant: int) -> int:
+    """Members that a group of the tenant may have."""
+    known = directory.current.by_id(tenant)
+    return known.group_size if known else SIZE_MAX
 
 
 def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
@@ -117,8 +127,7 @@ def _change(server_set: str, request: Request, known: dict[tuple[int, str], list
     present = known[key] if key in known else groups.members(server_set, *key)
     if how == groups.JOIN:
         users = [user for user in dict.fromkeys(users) if user not in present]
-        tenant = directory.current.by_id(request.tenant)
-        if len(present) + len(users) > (tenant.group_size if tenant else SIZE_MAX):
+        if len(present) + len(users) > size_max(request.tenant):
             return Refused(AckStatus.OPERATION_BLOCKED)
         known[key] = present + users
     elif how == groups.QUIT:

@@ -13,7 +13,7 @@ import psycopg
 
 from apps.messaging import exchange, log, own_state
 from apps.messaging.methods.pull import CUT, LIMITED, NOW, list_of
-from apps.messaging.models import GROUP, PERSISTED, PRIVATE, RECALLED, SYSTEM
+from apps.messaging.models import DISCUSSION, GROUP, GROUPS, PERSISTED, PRIVATE, RECALLED, SYSTEM
 from apps.messaging.own_state import Refusal, answers, conversation_kind, identifier
 from apps.routing.envelope import Answer, Request
 from apps.routing.protocol import im_pb2 as im
@@ -24,11 +24,12 @@ from apps.routing.topology import slot
 
 HISTORY_PAGE_MAX = 100  # messages
 REMOVED_A_CALL = 100  # messages, or conversations, that a call removes
-HISTORY = {"qryPMsg": PRIVATE, "qryGMsg": GROUP, "qrySMsg": SYSTEM}  # method -> kind of conversation
+# Method -> kind of conversation.
+HISTORY = {"qryPMsg": PRIVATE, "qryGMsg": GROUP, "qryDMsg": DISCUSSION, "qrySMsg": SYSTEM}
 # The conversations that are not offered are empty: whatever is removed of them is gone.
 CLEAN = {
     "cleanPMsg": PRIVATE,
-    "cleanDMsg": 2,
+    "cleanDMsg": DISCUSSION,
     "cleanGMsg": GROUP,
     "cleanCMsg": 5,
     "cleanSMsg": SYSTEM,
@@ -46,7 +47,7 @@ def visible(kind: str, peer: str) -> str:
       AND (kind IN ({PRIVATE}, {SYSTEM}) AND (sender = %(user)s AND target = {peer} AND sendbox
                                               OR sender = {peer} AND target = %(user)s AND inbox)
            OR kind = {SYSTEM} AND sender = {peer} AND target = ''
-           OR kind = {GROUP} AND target = {peer} AND (sender = %(user)s AND sendbox
+           OR kind IN {GROUPS} AND target = {peer} AND (sender = %(user)s AND sendbox
              OR sender <> %(user)s AND EXISTS (
                SELECT 1 FROM messaging_membership g
                WHERE g.tenant = %(tenant)s AND g."user" = %(user)s AND g."group" = {peer}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.messaging import log
-from apps.messaging.models import GROUP, PRIVATE, RECALLED, SYSTEM, TO_SELF
+from apps.messaging.models import GROUPS, PRIVATE, RECALLED, SYSTEM, TO_SELF
 from apps.routing.envelope import WANTS_GROUPS, Answer, Request
 from apps.routing.protocol.im_pb2 import (
     DownStreamMessages,
@@ -55,7 +55,7 @@ _GROUPS = f"""
     (SELECT m.uid, m.time AS at, m.sent, m.kind, m.sender, m.target, m.up, {RECEIVED} AS direction
      FROM messaging_membership g CROSS JOIN LATERAL (
        SELECT * FROM messaging_message
-       WHERE tenant = %(tenant)s AND target = g."group" AND kind = {GROUP}
+       WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS}
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until, {NOW})
          AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
@@ -132,7 +132,7 @@ def pull(server_set: str, request: Request) -> Answer:
 def is_for(row: Found, user: str) -> bool:
     """A group's message may be for some of its members only."""
     _, _, _, kind, sender, _, up, *_ = row
-    if kind != GROUP or sender == user:
+    if kind not in GROUPS or sender == user:
         return True
     to = UpStreamMessage.FromString(up).toUserIds
     return not to or user in to

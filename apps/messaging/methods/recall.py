@@ -15,14 +15,14 @@ from apps.messaging.chatrooms import Facts
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Verdict
 from apps.messaging.methods.group import Standing, standings
-from apps.messaging.models import CHANGES, CHATROOM, DIRECTED, GROUP, HELD, PRIVATE, RECALLED
+from apps.messaging.models import CHANGES, CHATROOM, DIRECTED, GROUPS, HELD, PRIVATE, RECALLED
 from apps.routing.envelope import ELSEWHERE, FROM_SERVER, Request
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.messages import RECALL, Recalled, parse_upstream, recalled
 from apps.routing.protocol.packets import AckStatus, ProtocolError
 
 CLASS = "RC:RcCmd"
-KINDS = frozenset((PRIVATE, GROUP, CHATROOM))
+KINDS = frozenset((PRIVATE, *GROUPS, CHATROOM))
 
 
 def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
@@ -30,7 +30,7 @@ def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     wanted = [_wanted(request) for request in requests]
     sound = [(r, w) for r, w in zip(requests, wanted, strict=True) if w is not None]
     found = changes.find(server_set, [Asked(r.tenant, w.uid, r.user) for r, w in sound])
-    in_groups = [(r.tenant, r.target, r.user) for r, w in sound if w.kind == GROUP]
+    in_groups = [(r.tenant, r.target, r.user) for r, w in sound if w.kind in GROUPS]
     in_rooms = [(r.tenant, r.target, r.user) for r, w in sound if w.kind == CHATROOM]
     members = standings(server_set, in_groups)
     rooms = dict(zip(in_rooms, chatrooms.look_up(server_set, in_rooms), strict=True))
@@ -77,7 +77,7 @@ def _verdict(
     if not _is_in(original, request, room):
         return Refused(AckStatus.RECALL_PARAMETERS)
     is_member = standing is not None and standing.member
-    if what.kind == GROUP and not is_member and not request.options & FROM_SERVER:
+    if what.kind in GROUPS and not is_member and not request.options & FROM_SERVER:
         return Refused(AckStatus.NOT_IN_GROUP)
     if original.flags & RECALLED:
         return Refused(AckStatus.OK)  # it is what he wants it to be
@@ -111,6 +111,6 @@ def _entry(request: Request, what: Recalled, original: Original, room: Facts | N
         up=up,
         seen=request.seen,
         hidden=what.kind == CHATROOM,  # nobody's send box: a room's messages are pulled from the room
-        reach=original.reach if what.kind == GROUP else None,  # also those SETs whose members have left
+        reach=original.reach if what.kind in GROUPS else None,  # also those SETs whose members have left
     )
     return replace(entry, effect=changes.effect(changes.with_effect(entry)))

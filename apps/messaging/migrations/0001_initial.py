@@ -401,6 +401,24 @@ class Migration(migrations.Migration):
                     models.BinaryField(help_text="A bit for each slot that a member is of.", max_length=128),
                 ),
                 ("size", models.IntegerField(default=0, help_text="Members.")),
+                ("kind", models.SmallIntegerField(db_default=3, default=3)),
+                (
+                    "owner",
+                    models.CharField(
+                        blank=True,
+                        db_collation="C",
+                        db_default="",
+                        default="",
+                        help_text="Of a discussion.",
+                        max_length=64,
+                    ),
+                ),
+                (
+                    "closed",
+                    models.BooleanField(
+                        db_default=False, default=False, help_text="Of a discussion: only its owner invites."
+                    ),
+                ),
             ],
             options={
                 "constraints": [models.UniqueConstraint(fields=("tenant", "group"), name="group_once")],
@@ -622,7 +640,7 @@ class Migration(migrations.Migration):
                         name="message_history",
                     ),
                     models.Index(
-                        condition=models.Q(("kind", 3)),
+                        condition=models.Q(("kind__in", (2, 3))),
                         fields=["tenant", "target", "time"],
                         name="message_group",
                     ),

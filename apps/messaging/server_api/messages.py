@@ -97,6 +97,15 @@ async def publish_group(call: Call) -> Answer:
     return answer_of("groupId", targets, replies, no_such=AckStatus.NOT_IN_GROUP)
 
 
+@endpoint("/message/discussion/publish", Param("toDiscussionId", identifier, required=True), *MESSAGE)
+async def publish_discussion(call: Call) -> Answer:
+    """Answered when it is committed."""
+    to, options = call["toDiscussionId"], FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"])
+    payload = up_stream(call).SerializeToString()
+    request = Request(call.tenant.id, call["fromUserId"], "pdMsgP", to, payload, options=options)
+    return answer_of("discussionId", [to], await committed([request]), no_such=AckStatus.NOT_IN_DISCUSSION)
+
+
 @endpoint(
     "/message/private/publish", Param("toUserId", identifier, required=True, most=RECEIVERS_MAX), *MESSAGE
 )
