@@ -350,7 +350,7 @@ def _listed(
 
 ENTRIES_A_CALL = 20
 ENTRIES_A_SECOND = 100  # of a room
-_KEY = re.compile(r"[A-Za-z0-9_=+-]{1,128}")
+KEY = re.compile(r"[A-Za-z0-9_=+-]{1,128}")
 VALUE_MAX = 4096  # characters
 NOTICE_CLASS = "RC:chrmKVNotiMsg"
 
@@ -426,7 +426,7 @@ def _check_entries(request: Request, wanted: Sequence[im.ChrmKVEntity]) -> None:
         )  # not UTF-8: protobuf leaves bytes
         if (
             not texts
-            or not _KEY.fullmatch(entity.key)
+            or not KEY.fullmatch(entity.key)
             or len(entity.value) > VALUE_MAX
             or "\0" in entity.value
         ):

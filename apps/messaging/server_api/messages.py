@@ -73,6 +73,7 @@ MESSAGE = (
 
 MENTION = 0x04  # bit of sessionId
 GROUPS_MAX = 3  # groups a call
+ROOMS_MAX = 10  # chatrooms a call
 
 
 @endpoint(
@@ -95,6 +96,23 @@ async def publish_group(call: Call) -> Answer:
     sender = (call.tenant.id, call["fromUserId"])
     replies = await committed([Request(*sender, "pgMsgP", to, payload, options=options) for to in targets])
     return answer_of("groupId", targets, replies, no_such=AckStatus.NOT_IN_GROUP)
+
+
+@endpoint(
+    "/message/chatroom/publish",
+    Param("toChatroomId", identifier, required=True, most=ROOMS_MAX),
+    Param("priority", integer(1, 3)),  # rooms drop by class under load: /chatroom/message/priority
+    *MESSAGE,
+)
+async def publish_chatroom(call: Call) -> Answer:
+    """Answered when it is committed; rooms that do not exist are left out. The sender need not be in one."""
+    targets, payload = call["toChatroomId"], up_stream(call).SerializeToString()
+    sender, options = (
+        (call.tenant.id, call["fromUserId"]),
+        FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"]),
+    )
+    replies = await committed([Request(*sender, "chatMsg", to, payload, options=options) for to in targets])
+    return answer_of("chatroomId", targets, replies, no_such=AckStatus.CHATROOM_NOT_FOUND)
 
 
 @endpoint("/message/discussion/publish", Param("toDiscussionId", identifier, required=True), *MESSAGE)
