@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apps.routing.protocol.im_pb2 import SyncRequestMsg, UpStreamMessage
+from apps.routing.protocol.im_pb2 import DownStreamMessages, SyncRequestMsg, UpStreamMessage
 from apps.routing.protocol.packets import (
     MAX_CONTENT,
     MAX_FRAME,
@@ -324,5 +324,40 @@ def test_a_client_that_does_not_read_is_dropped_before_it_fills_the_gateway(
                     return
                 await asyncio.sleep(0.1)
             pytest.fail("the gateway keeps what the client does not read")
+
+    asyncio.run(scenario())
+
+
+def test_a_flood_is_refused_past_the_bound_and_what_is_refused_is_not_stored(app: App) -> None:
+    """All in one write, before any can be answered."""
+    flood, receiver = 600, "flooded"
+
+    async def scenario() -> None:
+        async with connected(app, "flooder") as rude:
+            frames = [
+                frame(encode_upstream(Publish("ppMsgP", receiver, n, TEXT))) for n in range(1, flood + 1)
+            ]
+            assert rude.wire.transport is not None
+            rude.wire.transport.write(b"".join(frames))
+            answers = [await rude.next() for _ in range(flood)]
+            statuses = {each.message_id: each.status for each in answers if isinstance(each, PubAck)}
+            assert statuses.keys() == set(range(1, flood + 1))  # each once
+            refused = [status for status in statuses.values() if status]
+            assert refused and set(refused) == {AckStatus.TOO_FAST}
+            rude.wire.send(PINGREQ)
+            assert isinstance(await rude.next(), PingResp)
+        async with connected(app, receiver) as reader:
+            shown = 0
+            since = 0
+            while True:
+                wanted = SyncRequestMsg(syncTime=since, ispolling=False, isPullSend=True).SerializeToString()
+                reader.wire.send(encode_upstream(Query("pullMsg", receiver, 1, wanted)))
+                packet = await reader.next()
+                assert isinstance(packet, QueryAck)
+                page = DownStreamMessages.FromString(packet.payload)
+                shown, since = shown + len(page.list), page.syncTime
+                if page.finished:
+                    break
+            assert shown == flood - len(refused)
 
     asyncio.run(scenario())
