@@ -55,7 +55,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch, redis_client: object) -> Any:
     """Makes a gateway's process. Its one node answers nothing: what is taken stays in flight."""
-    monkeypatch.setattr(topology_module, "directory", Renewed("directory", lambda _: Directory()))
+    for module in (topology_module, process_module):
+        monkeypatch.setattr(module, "directory", Renewed("directory", lambda _: Directory()))
     for module in (gateway, process_module):
         monkeypatch.setattr(module, "topology", Renewed("topology", lambda _: SNAPSHOT))
 
