@@ -221,6 +221,26 @@ class Config:
         "The name of the access point that a gateway is at.",
         "the first one; `manage.py run` names each gateway its own",
     )
+    message_rate: int = option(
+        number(0, 100_000),
+        "0",
+        "Messages a second that one client connection may send, those without acknowledgement too; what is "
+        "past it is refused as too fast (20604). 0: no limit.",
+    )
+    message_burst: int = option(
+        number(1, 100_000), "100", "Messages that it may send at once, if there is a limit."
+    )
+    query_rate: int = option(
+        number(0, 100_000),
+        "0",
+        "Queries a second that one client connection may ask, pulls not counted; what is past it is refused "
+        "as too frequent (20607). 0: no limit.",
+    )
+    query_burst: int = option(
+        number(1, 100_000),
+        "100",
+        "Queries that it may ask at once, if there is a limit. SDKs ask about ten as they connect.",
+    )
     time_zone: str = option(time_zone, "UTC", "The time zone of the admin pages.")
     allowed_hosts: tuple[str, ...] = option(
         names, "*", "The Host names that are answered, separated by commas; * for all."

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from apps.accounts import tokens
 from apps.accounts.directory import directory
-from apps.routing import access_points, metrics, rooms
+from apps.routing import access_points, metrics, pace, rooms
 from apps.routing.envelope import JOINED, WANTS_GROUPS, Answer, Request
 from apps.routing.lanes import Pending
 from apps.routing.methods import METHODS
@@ -160,6 +160,7 @@ class Handler:
     def __init__(self, process: Process, connection: Connection) -> None:
         self._process = process
         self._connection = connection
+        self._messages, self._queries = pace.of_messages(), pace.of_queries()
 
     def handle(self, frame: bytes) -> None:
         """One frame; raises ProtocolError for one that ends the connection."""
@@ -234,6 +235,8 @@ class Handler:
             status = AckStatus.NOT_SUPPORTED
         elif connection.in_flight >= IN_FLIGHT_MAX:
             status = AckStatus.TOO_FAST
+        elif too_often := self._too_often(packet):
+            status = too_often
         else:
             connection.in_flight += 1
             if packet.topic == PULL:
@@ -250,6 +253,16 @@ class Handler:
             return True
         self.refuse(packet, status)
         return False
+
+    def _too_often(self, packet: Publish | Query) -> AckStatus:
+        """The code of a request past the pace of a connection; OK within it."""
+        if not isinstance(packet, Query):
+            bucket, status = self._messages, AckStatus.TOO_FAST
+        elif packet.topic in pace.PULLS:
+            return AckStatus.OK
+        else:
+            bucket, status = self._queries, AckStatus.BUSY
+        return AckStatus.OK if bucket is None or bucket.take() else status
 
     def refuse(self, packet: Publish | Query, status: int) -> None:
         """Answer a request with this code and do nothing else."""
