@@ -99,7 +99,7 @@ class Client:
         self._closed: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pull_timer: asyncio.TimerHandle | None = None
-        self._prefixes: dict[str, bytes] = {}
+        self._prefixes: dict[tuple[str, str], bytes] = {}
         self._pending: dict[int, Any] = {}
         self._synced: dict[int, Publish] = {}  # sent by another device of the user; its PUBACK is awaited
         self._last_id = 0
@@ -138,10 +138,10 @@ class Client:
         """Publish a message (UpStreamMessage bytes); False when offline: then nothing was sent."""
         if not self.online or self._wire is None:
             return False
-        prefix = self._prefixes.get(target)
+        prefix = self._prefixes.get((method, target))
         if prefix is None:
             # All of the packet but what changes: the message id and the payload stand at its end.
-            prefix = self._prefixes[target] = encode_upstream(Publish(method, target, 0, b""))[:-2]
+            prefix = self._prefixes[method, target] = encode_upstream(Publish(method, target, 0, b""))[:-2]
         message_id = self._next_id()
         self._pending[message_id] = context
         self._wire.send(prefix + message_id.to_bytes(2) + upstream)

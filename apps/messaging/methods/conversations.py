@@ -211,7 +211,8 @@ def filtered(server_set: str, request: Request) -> im.RelationsOutput:
     wanted = im.RelationQryFilter.FromString(request.payload)
     time = _freshen(server_set, request)
     count = _count(wanted.count)
-    start = int(wanted.pageToken) if wanted.pageToken.isdecimal() and len(wanted.pageToken) < 17 else 0
+    token = own_state.text(wanted.pageToken, may_be_empty=True)
+    start = int(token) if token.isdecimal() and len(token) < 17 else 0
     tags = {identifier(tag) for tag in wanted.tags}
     tagged = _tagged(server_set, request, tags)
     page: list[Listed] = []
