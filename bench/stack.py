@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MANAGE = (sys.executable, "manage.py")
 READY_SECONDS = 120  # first start: databases are created and migrated
 STOP_SECONDS = 30
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 120
 
 
 class StackFailed(RuntimeError):
