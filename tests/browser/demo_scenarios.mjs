@@ -181,3 +181,40 @@ export async function a_phone_shows_the_list_or_the_conversation(world) {
   await list.waitFor();
   same(await hers.row(bob).locator(".last").textContent(), "You: from a phone", "the list's last message");
 }
+
+export async function an_own_message_is_recalled_at_both_sides(world) {
+  const [ann, bob] = [world.newId("ann"), world.newId("bob")];
+  const [hers, his] = await Promise.all([Window.open(world, ann), Window.open(world, bob)]);
+  await hers.chatWith(bob);
+  await his.chatWith(ann);
+  await hers.write("kept");
+  await hers.write("a slip");
+  await his.waitBubbles(["kept", "a slip"]);
+  await hers.waitBubbles(["kept", "a slip"]);
+  same(await his.page.locator("#messages .recall:visible").count(), 0, "buttons to recall what others wrote");
+  const slip = hers.page.locator("#messages li", { hasText: "a slip" });
+  await slip.getByRole("button", { name: "Recall message" }).press("Enter");
+  for (const window of [hers, his]) {
+    await window.waitBubble("Message recalled");
+    same(await window.bubbles(), ["kept", "Message recalled"], `bubbles at ${window.user}`);
+  }
+  same(await his.row(ann).locator(".last").textContent(), "Message recalled", "the list's last message");
+  await his.page.reload();
+  await his.waitBubbles(["kept"]);
+}
+
+export async function a_second_tick_says_that_the_peer_has_read(world) {
+  const [ann, bob] = [world.newId("ann"), world.newId("bob")];
+  const [hers, his] = await Promise.all([Window.open(world, ann), Window.open(world, bob)]);
+  await hers.chatWith(bob);
+  await hers.write("a question");
+  await his.waitUnread(ann, 1);
+  const ticks = (label) => hers.page.getByRole("log").getByRole("img", { name: label, exact: true });
+  same([await ticks("sent").count(), await ticks("read").count()], [1, 0], "ticks before it is opened");
+  await his.row(ann).getByRole("button").click();
+  await ticks("read").waitFor();
+  await hers.page.reload();
+  await ticks("read").waitFor();
+  await hers.write("another");
+  await until(async () => (await ticks("read").count()) === 2, "both are read while bob looks");
+}

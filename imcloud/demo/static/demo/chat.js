@@ -1,7 +1,9 @@
 /* The demo page: shows what imcloud.js tells, sends what people type. Text enters it as textContent only. */
 
 import { Client, Failure } from "./imcloud.js";
-import { isToday, paintAvatar, paintTime, plainText } from "./paint.js";
+import { paintAvatar, plainText } from "./paint.js";
+import { conversationRow, messageRow, paintNote, paintRecalled, paintTick, placeRow } from "./rows.js";
+import { RECALLED, STATE_TEXT, failureText } from "./words.js";
 
 const HISTORY_PAGE = 30; // messages
 const TYPING_EVERY = 3_000; // ms between two notices of typing
@@ -13,7 +15,7 @@ const $$ = (parent, selector) => parent.querySelector(selector);
 
 let session; // { userId, token, appKey, platform }
 let client;
-let conversations; // Map: peer -> { time, text, mine, unread }, saved in localStorage
+let conversations; // Map: peer -> { uid, time, text, mine, unread, readTo, told }, saved in localStorage
 let current = null; // { peer, rows: Map uid -> <li>, oldest: ms, more, loading }
 const pending = new Map(); // clientId -> { peer, text, time, row, unsure }: not acknowledged, or refused
 
@@ -44,6 +46,8 @@ function begin(given) {
   client.addEventListener("state", ({ detail }) => showState(detail));
   client.addEventListener("message", ({ detail }) => onMessage(detail));
   client.addEventListener("typing", ({ detail }) => onTyping(detail.peer));
+  client.addEventListener("recalled", ({ detail }) => onRecalled(detail));
+  client.addEventListener("read", ({ detail }) => onRead(detail));
   client.addEventListener("synced", failUnsure);
   client.connect(session.token);
   paintConversations();
@@ -57,15 +61,6 @@ function signOut() {
 }
 
 // ---- the connection ----
-
-const STATE_TEXT = {
-  connecting: "Connecting…",
-  online: "Online",
-  waiting: "Connection lost, trying again…",
-  kicked: "Signed in elsewhere",
-  refused: "Refused",
-  closed: "Signed out",
-};
 
 function showState({ state, code }) {
   for (const place of document.querySelectorAll(".connection")) {
@@ -102,11 +97,57 @@ function onMessage(message) {
   const unread = seen ? 0 : before.unread + (message.counted ? 1 : 0);
   const newest =
     message.time >= before.time
-      ? { time: message.time, text: plainText(message), mine: message.mine }
+      ? { uid: message.uid, time: message.time, text: plainText(message), mine: message.mine }
       : before;
   conversations.set(message.peer, { ...before, ...newest, unread });
   saveConversations();
   if (message.sender === current?.peer) showTyping("");
+  tellRead();
+}
+
+/** Of a peer's recall only the peer's messages are taken away, of an own one only own messages. */
+function onRecalled({ peer, mine, uid }) {
+  const row = current?.peer === peer ? current.rows.get(uid) : undefined;
+  if (row?.matches(mine ? ".mine:not(.recalled)" : ":not(.mine, .recalled)")) paintRecalled(row);
+  const conversation = conversations.get(peer);
+  if (conversation?.uid === uid && conversation.mine === mine) {
+    conversation.text = RECALLED;
+    saveConversations();
+  }
+}
+
+function onRead({ peer, time }) {
+  const conversation = conversations.get(peer);
+  if (!conversation || time <= (conversation.readTo ?? 0)) return;
+  conversation.readTo = time;
+  saveConversations();
+  if (current?.peer !== peer) return;
+  for (const row of current.rows.values())
+    if (row.matches(".mine:not(.recalled)")) paintTick(row, Number(row.dataset.time) <= time);
+}
+
+let telling = false;
+
+/** The peer is told how far has been read: once for all that comes in one go, again when more is seen. */
+function tellRead() {
+  if (telling) return;
+  telling = true;
+  queueMicrotask(async () => {
+    telling = false;
+    const conversation = conversations.get(current?.peer);
+    const { peer, newest } = current ?? {};
+    if (!conversation || !newest || newest.time <= (conversation.told ?? 0)) return;
+    if (document.visibilityState !== "visible") return;
+    const before = conversation.told;
+    conversation.told = newest.time;
+    try {
+      await client.read(peer, newest);
+      saveConversations();
+    } catch {
+      const now = conversations.get(peer); // the next message or the next look tries again
+      if (now?.told === newest.time) now.told = before;
+    }
+  });
 }
 
 let saving = false;
@@ -133,28 +174,15 @@ function paintConversations() {
   const byTime = [...conversations].sort(([, a], [, b]) => b.time - a.time);
   const focused = document.activeElement?.closest?.("#conversations li")?.dataset.peer;
   $("conversations").replaceChildren(
-    ...byTime.map(([peer, conversation]) => conversationRow(peer, conversation)),
+    ...byTime.map(([peer, conversation]) =>
+      conversationRow(peer, conversation, current?.peer === peer, () => open(peer)),
+    ),
   );
   if (focused !== undefined)
     [...$("conversations").children].find((row) => row.dataset.peer === focused)?.firstElementChild.focus();
   $("no-conversations").hidden = conversations.size > 0;
   const unread = byTime.reduce((sum, [, conversation]) => sum + conversation.unread, 0);
   document.title = (unread ? `(${unread}) ` : "") + `${session.userId} · imcloud demo`;
-}
-
-function conversationRow(peer, { time, text, mine, unread }) {
-  const row = $("conversation-row").content.firstElementChild.cloneNode(true);
-  row.dataset.peer = peer;
-  paintAvatar($$(row, ".avatar"), peer);
-  $$(row, ".name").textContent = peer;
-  paintTime($$(row, "time"), time, isToday(time) ? { timeStyle: "short" } : { dateStyle: "short" });
-  $$(row, ".last").textContent = mine ? `You: ${text}` : text;
-  $$(row, ".unread").textContent = unread || "";
-  if (unread) $$(row, ".unread").setAttribute("aria-label", `${unread} unread`);
-  const button = $$(row, "button");
-  button.setAttribute("aria-current", String(current?.peer === peer));
-  button.onclick = () => open(peer);
-  return row;
 }
 
 // ---- the open conversation; its peer is the page's #fragment, so reloading and going back work ----
@@ -182,7 +210,7 @@ function showConversation() {
   $("peer").textContent = peer;
   paintAvatar($("peer-avatar"), peer);
   markRead(peer);
-  for (const draft of pending.values()) if (draft.peer === peer) placeRow(draft.row, draft.time);
+  for (const draft of pending.values()) if (draft.peer === peer) placeRow($("messages"), draft.row, draft.time);
   loadHistory();
   $("conversation").hidden = false;
   $("text").focus();
@@ -207,6 +235,7 @@ async function loadHistory() {
     conversation.oldest = page.messages[0]?.time ?? conversation.oldest;
     conversation.more = page.more;
     $("history-state").textContent = "";
+    tellRead();
   } catch (error) {
     if (conversation === current) $("history-state").textContent = failureText(error.code);
   } finally {
@@ -224,38 +253,25 @@ function showMessage(message) {
   const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
   const row = messageRow(message);
   current.rows.set(message.uid, row);
-  placeRow(row, message.time);
+  if (message.mine) {
+    paintTick(row, message.time <= (conversations.get(current.peer)?.readTo ?? 0));
+    $$(row, ".recall").hidden = false;
+    $$(row, ".recall").onclick = () => recall(message, row);
+  } else if (message.time > (current.newest?.time ?? 0)) current.newest = message;
+  placeRow($("messages"), row, message.time);
   if (atEnd || (message.mine && message.live)) scroll.scrollTop = scroll.scrollHeight;
 }
 
-function messageRow(message) {
-  const row = $("message-row").content.firstElementChild.cloneNode(true);
-  row.classList.toggle("mine", message.mine);
-  row.classList.toggle("other-kind", message.kind !== "RC:TxtMsg");
-  $$(row, ".bubble").textContent = plainText(message);
-  $$(row, ".sending").textContent = message.mine ? "✓" : "";
-  if (message.mine) $$(row, ".sending").setAttribute("aria-label", "sent");
-  return row;
-}
-
-/** Put the row where its time belongs, and the day's name where a day begins. */
-function placeRow(row, time) {
-  row.dataset.time = time;
-  paintTime($$(row, ".about time"), time, { timeStyle: "short" });
-  row.remove();
-  let after = $("messages").lastElementChild;
-  while (after && Number(after.dataset.time) > time) after = after.previousElementSibling;
-  if (after) after.after(row);
-  else $("messages").prepend(row);
-  for (const changed of [row, row.nextElementSibling]) if (changed) paintDay(changed);
-}
-
-function paintDay(row) {
-  const day = (li) => new Date(Number(li.dataset.time)).toDateString();
-  const first = !row.previousElementSibling || day(row.previousElementSibling) !== day(row);
-  const time = Number(row.dataset.time);
-  const name = isToday(time) ? "Today" : new Date(time).toLocaleDateString([], { dateStyle: "full" });
-  $$(row, ".day").textContent = first ? name : "";
+async function recall({ peer, uid, time }, row) {
+  const button = $$(row, ".recall");
+  button.disabled = true;
+  try {
+    await client.recall({ peer, uid, time });
+    $("text").focus(); // the button that had it is gone
+  } catch (error) {
+    button.disabled = false;
+    paintNote(row, failureText(error.code));
+  }
 }
 
 // ---- sending: a bubble at once; it is pending until the server has stored the message ----
@@ -275,7 +291,7 @@ function sendText(event) {
   draft.row = messageRow({ mine: true, kind: "RC:TxtMsg", text });
   $$(draft.row, ".retry").onclick = () => attempt(clientId, draft);
   pending.set(clientId, draft);
-  placeRow(draft.row, draft.time);
+  placeRow($("messages"), draft.row, draft.time);
   $("scroll").scrollTop = $("scroll").scrollHeight;
   attempt(clientId, draft);
 }
@@ -322,20 +338,8 @@ function failUnsure() {
 function paintDraft({ row }, state, text) {
   row.classList.remove("pending", "failed");
   row.classList.add(state);
-  $$(row, ".sending").removeAttribute("aria-label");
-  $$(row, ".sending").textContent = text;
+  paintNote(row, text);
   $$(row, ".retry").hidden = state !== "failed";
-}
-
-function failureText(code) {
-  const text = {
-    405: "This user has blocked you.",
-    [Failure.TIMEOUT]: "The server did not answer.",
-    [Failure.OFFLINE]: "Not connected.",
-    [Failure.CONNECTION_LOST]: "Not sent.",
-    [Failure.TOO_BIG]: "Too long.",
-  }[code];
-  return text ?? `The server refused it (${code}).`;
 }
 
 // ---- typing ----
@@ -386,7 +390,9 @@ $("scroll").addEventListener("scroll", onScroll, { passive: true });
 addEventListener("hashchange", route);
 addEventListener("keydown", (event) => event.key === "Escape" && current && open(""));
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && current) markRead(current.peer);
+  if (document.visibilityState !== "visible" || !current) return;
+  markRead(current.peer);
+  tellRead();
 });
 
 const saved = JSON.parse(sessionStorage.getItem(SESSION));

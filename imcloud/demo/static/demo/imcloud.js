@@ -20,6 +20,10 @@
  *   that comes back with the message, to recognise one whose answer was lost
  * typing(peer)
  *   tells the peer if online; never stored, not acknowledged
+ * recall({ peer, uid, time })
+ *   takes an own message back at everybody; told as "recalled" here too
+ * read(peer, { uid, time })
+ *   tells the peer that everything up to this message of theirs has been read
  * history(peer, { before, count })
  *   resolves { messages, more }: the newest `count` before the time (0 = now), oldest first
  *
@@ -29,12 +33,15 @@
  *   "message"  { uid, peer, sender, mine, time, kind, text, content, counted, stored, clientId, live }, once
  *              per uid; live: pushed or sent just now, not fetched
  *   "typing"   { peer }
+ *   "recalled" { peer, mine, uid }: by whom, and which message. Believe it of a message of the same sender only
+ *   "read"     { peer, time }: the peer has read what was sent up to that time
  *   "synced"   everything stored up to now has been told as "message"
  *
  * Times are milliseconds since 1970. ProtocolError.code is the server's status (405 = blocked by the peer …)
  * or one of Failure.
  */
 
+import { PRIVATE, READ, RECALL, received, sentElsewhere } from "./messages.js";
 import { Frame, acknowledgement, decode, encode, parse, ping, request } from "./wire.js";
 
 /** Codes that do not come from the server. The published SDKs use the same numbers. */
@@ -47,10 +54,7 @@ const PULL_MS = 180_000; // pulls without being told, which moves the cursor ove
 const PUSHED_MAX = 500; // messages told since the cursor; more make it pull
 const RETRY_MS = [500, 5_000]; // first and longest wait between connections
 const CONTENT_MAX = 128 * 1024; // bytes
-const PRIVATE = 1; // ChannelType
-const SENT = 1; // DownStreamMessage.direction
-const PERSISTED = 0x10; // in DownStreamMessage.status
-const COUNTED = 0x20;
+const COPIED = ["ppMsgP", "ppMsgN", "recallMsg"]; // of other own devices
 const CONNACK_AGAIN = [3, 6]; // unavailable, redirected: another try may succeed; with any other status not
 const DISCONNECT_FINAL = { 0: "", 1: "kicked", 3: "", 4: "closed", 6: "" }; // "": try again; others: refused
 
@@ -60,6 +64,8 @@ export class ProtocolError extends Error {
     this.code = code;
   }
 }
+
+const isShown = (message) => message && ![RECALL, READ].includes(message.kind);
 
 const localStore = {
   load: (key) => JSON.parse(localStorage.getItem(key)),
@@ -117,12 +123,29 @@ export class Client extends EventTarget {
     this.socket.send(request(Frame.PUBLISH, this.#nextId(), "ppMsgS", peer, message));
   }
 
+  async recall({ peer, uid, time }) {
+    const what = { conversationType: PRIVATE, targetId: peer, messageUId: uid, sentTime: time };
+    const message = encode({ 1: 1, 2: RECALL, 3: JSON.stringify(what) });
+    const done = await this.#request(Frame.PUBLISH, "recallMsg", this.userId, message);
+    this.told.set(done.uid, done.time);
+    this.#toldLive();
+    this.#emit("recalled", { peer, mine: true, uid });
+  }
+
+  async read(peer, { uid, time }) {
+    const content = JSON.stringify({ lastMessageSendTime: time, messageUId: uid, type: 1 });
+    const message = encode({ 1: 0, 2: READ, 3: content }); // 1: neither persisted nor counted
+    const done = await this.#request(Frame.PUBLISH, "ppMsgP", peer, message);
+    this.told.set(done.uid, done.time);
+    this.#toldLive();
+  }
+
   async history(peer, { before = 0, count = 30 } = {}) {
     const wanted = encode({ 1: peer, 2: before, 3: count, 4: 0 }); // 4: older than `before`
     const { body } = await this.#request(Frame.QUERY, "qryPMsg", this.userId, wanted);
     const page = decode(body);
     const newestFirst = page.all(1).map((bytes) => received(bytes, this.userId));
-    return { messages: newestFirst.filter(Boolean).reverse(), more: page.number(3) > 0 };
+    return { messages: newestFirst.filter(isShown).reverse(), more: page.number(3) > 0 };
   }
 
   #enter(state, more = {}) {
@@ -276,7 +299,7 @@ export class Client extends EventTarget {
 
   #onPublish(frame) {
     if (frame.copy) {
-      if (frame.topic.startsWith("ppMsg") && !frame.topic.endsWith("S")) this.copies.set(frame.id, frame);
+      if (COPIED.includes(frame.topic)) this.copies.set(frame.id, frame);
       return;
     }
     if (frame.wantsAck) this.socket.send(acknowledgement(Frame.PUBACK, frame.id));
@@ -296,7 +319,10 @@ export class Client extends EventTarget {
   #tell(message, live) {
     if (this.told.has(message.uid)) return;
     this.told.set(message.uid, message.time);
-    this.#emit("message", { ...message, live });
+    const { peer, mine, content } = message;
+    if (message.kind === RECALL) this.#emit("recalled", { peer, mine, uid: content?.messageUId });
+    else if (message.kind !== READ) this.#emit("message", { ...message, live });
+    else if (!mine) this.#emit("read", { peer, time: Number(content?.lastMessageSendTime) || 0 });
   }
 
   /** After a push or an own message. The cursor stays: only a pull proves that nothing older is on its way. */
@@ -343,54 +369,5 @@ export class Client extends EventTarget {
     for (const [uid, time] of this.told) if (time <= this.cursor) this.told.delete(uid);
     this.#save();
     return page.number(3) === 1;
-  }
-}
-
-// ---- messages ----
-
-/** A DownStreamMessage as the detail of "message"; null when it is not of a private conversation. */
-function received(bytes, me) {
-  const fields = decode(bytes);
-  if (fields.number(2) !== PRIVATE) return null;
-  const mine = fields.number(10) === SENT; // of an own message the server names the peer, not the sender
-  const peer = fields.string(1);
-  return {
-    uid: fields.string(9),
-    peer,
-    sender: mine ? me : peer,
-    mine,
-    time: fields.number(6),
-    kind: fields.string(4),
-    counted: (fields.number(7) & COUNTED) > 0,
-    stored: (fields.number(7) & PERSISTED) > 0,
-    clientId: fields.number(14),
-    ...readBody(fields.string(5)),
-  };
-}
-
-/** The UpStreamMessage of another own device, with the uid and time of its acknowledgement. */
-function sentElsewhere({ target, body }, { uid, time }, me) {
-  const fields = decode(body);
-  const flags = fields.number(1);
-  return {
-    uid,
-    peer: target,
-    sender: me,
-    mine: true,
-    time,
-    kind: fields.string(2),
-    counted: (flags & 2) > 0,
-    stored: (flags & 1) > 0,
-    clientId: fields.number(10),
-    ...readBody(fields.string(3)),
-  };
-}
-
-function readBody(json) {
-  try {
-    const content = JSON.parse(json);
-    return { content, text: typeof content?.content === "string" ? content.content : "" };
-  } catch {
-    return { content: null, text: "" }; // an app may send what is not JSON
   }
 }
