@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 
 from apps.messaging import changes, groups, log
 from apps.messaging.log import Appended, Entry, Log, Unavailable
-from apps.messaging.models import CHANGES
+from apps.messaging.models import CHANGES, GROUPS, TO_SELF, UNSEEN
 from apps.routing import hints, metrics, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import ServerSet
@@ -50,6 +50,11 @@ _EXPORTS = f"""
           WHERE export AND seq > %s AND seq <= %s AND (sender_slot = ANY(%s) OR reach IS NOT NULL)
           ORDER BY seq LIMIT {PAGE}) limited_rows) sized
       WHERE ahead < {PAGE_BYTES}) m ON true ORDER BY m.seq"""
+# A group's message may be here for other members before its sender is at home here. Each arm has an index.
+_SENT_HERE = f"""
+    UPDATE messaging_message SET sendbox = true
+    WHERE (uid = ANY(%(uids)s::varchar[]) AND inbox OR uid = ANY(%(uids)s::varchar[]) AND NOT inbox)
+      AND sender_slot = %(slot)s AND NOT sendbox AND flags & {UNSEEN} = 0"""
 NOTHING = Appended(0, 0, [], {})
 
 
@@ -156,7 +161,7 @@ class Page(NamedTuple):
 
 def _copy(what: list[Any], at: int) -> Entry:
     uid, tenant, kind, sender, target, flags, method, up = what
-    effect = groups.effect_of_copy(tenant, kind, target, method, up)
+    effect = groups.effect_of_copy(tenant, kind, target, method, up, at)
     if flags & CHANGES:
         effect = changes.effect(changes.Row(uid, tenant, kind, sender, target, method, up, at))
     return Entry(uid, tenant, kind, sender, target, flags, method, up, copy=True, sent=at, effect=effect)
@@ -250,6 +255,10 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
     """Take one page of a gap, and return where the next one begins."""
     bit = (1 << slot).to_bytes(placement.SLOTS // 8, "little")
     page = _read(origin, after, upto, bit)
+    of_groups = [e.uid for e in page.entries if e.kind in GROUPS and not e.flags & TO_SELF]
+    # What a group has in this very log is its members' as it is; a copy would be shown to them once more.
+    here = set(of_groups) if origin == destination else set()
+    entries = [e for e in page.entries if e.uid not in here]
 
     def work(connection: psycopg.Connection[Any], *, look: bool) -> Appended | None:
         if not log.owns(log.lock_head(connection), slot):
@@ -259,7 +268,9 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
         else:
             sql = "UPDATE messaging_exchangegap SET after = %s WHERE id = %s AND after < %s"
             connection.execute(sql, (page.upto, gap, page.upto))
-        return _append(connection, page.entries, look=look) if page.entries else None
+        if of_groups:
+            connection.execute(_SENT_HERE, {"uids": of_groups, "slot": slot})
+        return _append(connection, entries, look=look) if entries else None
 
     appended = _once(destination, work)
     if appended is not None:

@@ -1,9 +1,9 @@
 """Groups: who is in them, in two tables that change with the rows of the log.
 
 A group's home SET takes all of its messages and knows its members (Group, GroupMember). Each member's home
-SET knows when he was in the group, by the times of its own log (Membership): that is what he may read. Coming
-and going are rows of the group's log, kind GROUP_CHANGE, in order with its messages; other SETs get them as
-they get the messages, by exchange, and change their tables in the transaction that appends the copy.
+SET knows when he was in the group, by the times of the group's log (Membership): that is what he may read.
+Coming and going are rows of the group's log, kind GROUP_CHANGE, in order with its messages; other SETs get
+them as they get the messages, by exchange, and change their tables in the transaction that appends the copy.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _BEGIN = """
     WHERE s = ANY(%(own)s::int2[]) AND NOT EXISTS (
       SELECT 1 FROM messaging_membership m
       WHERE m.tenant = %(tenant)s::int8 AND m."user" = u AND m."group" = %(group)s::varchar
-        AND m.until IS NULL)"""
+        AND m.until IS NULL) ON CONFLICT DO NOTHING"""
 _QUIT = """
     DELETE FROM messaging_groupmember
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar AND "user" = ANY(%(users)s::varchar[])"""
 _END = """
-    UPDATE messaging_membership SET until = %(time)s::int8
+    UPDATE messaging_membership SET until = %(time)s::int8, until_here = %(here)s::int8
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar AND "user" = ANY(%(users)s::varchar[])
-      AND until IS NULL"""
+      AND until IS NULL AND joined < %(time)s::int8"""
 _COUNT = """
     SELECT user_slot, count(*) FROM messaging_groupmember
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar GROUP BY user_slot"""
@@ -88,7 +88,7 @@ def effect(
     number = slot(str(tenant), group)
 
     def work(connection: psycopg.Connection[Any], place: Place) -> None:
-        parameters = _parameters(tenant, group, users, place) | {
+        parameters = _parameters(tenant, group, users, place, place.time) | {
             "slot": number,
             "name": name,
             "kind": kind,
@@ -112,24 +112,28 @@ def effect(
     return work
 
 
-def effect_of_copy(tenant: int, kind: int, target: str, method: str, up: bytes) -> Effect | None:
-    """What a row of another SET's log does in this one: a group's change, to members who are at home here."""
+def effect_of_copy(tenant: int, kind: int, target: str, method: str, up: bytes, at: int) -> Effect | None:
+    """What a row of another SET's log does in this one: a group's change, to members who are at home here.
+
+    `at`: ms, of that log.
+    """
     if kind != GROUP_CHANGE:
         return None
 
     def work(connection: psycopg.Connection[Any], place: Place) -> None:
-        parameters = _parameters(tenant, target, msgpack.unpackb(up), place)
+        parameters = _parameters(tenant, target, msgpack.unpackb(up), place, at)
         connection.execute(_BEGIN if method == JOIN else _END, parameters)
 
     return work
 
 
-def _parameters(tenant: int, group: str, users: Sequence[str], place: Place) -> dict[str, Any]:
+def _parameters(tenant: int, group: str, users: Sequence[str], place: Place, at: int) -> dict[str, Any]:
     return {
         "tenant": tenant,
         "group": group,
         "users": list(users),
         "slots": [slot(str(tenant), user) for user in users],
         "own": [number for number in range(SLOTS) if log.owns(place.slots, number)],
-        "time": place.time,
+        "time": at,
+        "here": place.time,
     }

@@ -347,7 +347,10 @@ class GroupRule(models.Model):
 
 
 class Membership(models.Model):
-    """When a user was in a group, in the user's home SET and by its log's times: what he may read."""
+    """When a user was in a group: what he may read. In the user's home SET.
+
+    By the times of the group's log, its messages' `sent`: they are the same wherever he is at home.
+    """
 
     in_set = True
     tenant = models.BigIntegerField()
@@ -356,6 +359,9 @@ class Membership(models.Model):
     slot = models.SmallIntegerField(help_text="The user's.")
     joined = models.BigIntegerField(help_text="ms")
     until = models.BigIntegerField(null=True, help_text="ms at which he left; null: he is in it.")
+    until_here = models.BigIntegerField(
+        null=True, help_text="ms, of this SET's log: what was sent before he left is before it."
+    )
 
     class Meta:
         constraints = (

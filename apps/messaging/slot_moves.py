@@ -128,6 +128,10 @@ def _switch(move: SlotMove) -> bool:
     source, name = log.of(move.source.name), move.destination.name
     at = source.read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]
     gaps = source.read(_GAPS, (move.number,), within=WITHIN)
+    if source.read(_HAS_GROUPS, (move.number,), within=WITHIN)[0][0]:
+        # Whoever reads both logs must have all that a group has here before it has more of it there.
+        for reader in exchange.origins(move.source.name):
+            exchange.catch_up(reader, move.source.name)
 
     def take(connection: psycopg.Connection[Any]) -> None:
         slots = bytearray(log.lock_head(connection))
@@ -208,11 +212,18 @@ def _copy_page(move: SlotMove, head: int) -> None:
                 copy.write_row(row)
         sql = "UPDATE messaging_head SET seq = seq + %s RETURNING seq"
         last: int = connection.execute(sql, (len(rows),)).fetchone()[0]  # type: ignore[index]
+        for statement in _SENT:
+            connection.execute(statement, {"slot": move.number})
         # What is here already came with an earlier try, or was here when the slot was.
         connection.execute(_PUT, {"before": last - len(rows), "slot": move.number})
         _change_again(connection, rows)
         return last - len(rows), last
 
+    kind = COLUMNS.split(", ").index("kind")
+    if any(row[kind] in GROUPS for row in rows):
+        # What is for the destination's own users too it takes by exchange, and shows them: not from here.
+        for origin in exchange.origins(move.destination.name):
+            exchange.catch_up(move.destination.name, origin)
     if rows:
         before, last = log.of(move.destination.name).run(put, within=WITHIN)
         # No rows in it: devices were shown them at the source, or will pull them. But seq goes on.
@@ -253,6 +264,7 @@ def _copy_others(move: SlotMove) -> None:
         sql = f"SELECT {columns} FROM {table} WHERE slot = %s"
         rows = log.of(move.source.name).read(sql, (move.number,), within=WITHIN)  # type: ignore[arg-type]
         found.append((table, columns, rows))
+    at = log.of(move.source.name).read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]
 
     def put(connection: psycopg.Connection[Any]) -> None:
         for table, columns, rows in found:
@@ -261,6 +273,7 @@ def _copy_others(move: SlotMove) -> None:
             with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
+        connection.execute(_ALL_HERE, {"slot": move.number, "at": at})
 
     log.of(move.destination.name).run(put, within=WITHIN)
 
@@ -274,7 +287,7 @@ _PAGE = f"""
       OR kind IN {GROUPS} AND EXISTS (
         SELECT 1 FROM messaging_membership g
         WHERE g.slot = %(slot)s AND g.tenant = m.tenant AND g."group" = m.target
-          AND g.joined < m.time AND m.time < COALESCE(g.until, m.time + 1)))
+          AND g.joined < m.sent AND m.sent < COALESCE(g.until, m.sent + 1)))
     ORDER BY seq LIMIT {PAGE}"""
 _STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS moved (LIKE messaging_message) ON COMMIT DELETE ROWS"
 # The slot's own side of each message; under which uid it is found tells `inbox`.
@@ -287,6 +300,17 @@ _PUT = f"""
     FROM moved WHERE kind NOT IN {GROUPS} OR NOT EXISTS (
       SELECT 1 FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox)
     ON CONFLICT DO NOTHING"""
+# What a user of the slot has sent to a group may be here for its other members: from now on it is his too.
+_SENT = tuple(
+    f"""UPDATE messaging_message m SET sendbox = true FROM moved
+        WHERE m.uid = moved.uid AND {which} AND NOT m.sendbox
+          AND moved.kind IN {GROUPS} AND moved.sendbox AND moved.sender_slot = %(slot)s"""
+    for which in ("m.inbox", "NOT m.inbox")  # each has an index of its own
+)
+# What he may read of groups that he has left is here by now, with the source's times or with this log's.
+_ALL_HERE = """
+    UPDATE messaging_membership SET until_here = GREATEST(h.time, %(at)s) + 1 FROM messaging_head h
+    WHERE slot = %(slot)s AND until IS NOT NULL"""
 # What another SET has not read yet stays, as it is found by its place here.
 _FORGET: tuple[LiteralString, ...] = (
     f"""DELETE FROM messaging_message WHERE {_IN_SLOT} AND NOT export AND kind NOT IN {GROUPS}
@@ -301,6 +325,7 @@ _LEAVE_OPEN = """
     FROM unnest(%(others)s::varchar[]) other LEFT JOIN messaging_exchangecursor ON origin = other
     UNION ALL SELECT %(own)s, %(slot)s, %(head)s, %(end)s
     ON CONFLICT DO NOTHING"""
+_HAS_GROUPS = "SELECT EXISTS (SELECT FROM messaging_group WHERE slot = %s)"
 _GAPS = "SELECT origin, after, upto FROM messaging_exchangegap WHERE slot = %s"
 _PUT_GAP = """
     INSERT INTO messaging_exchangegap (origin, slot, after, upto) VALUES (%s, %s, %s, %s)

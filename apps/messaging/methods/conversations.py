@@ -61,7 +61,8 @@ _OF_GROUPS = f"""
     FROM messaging_membership g CROSS JOIN LATERAL (
       SELECT kind, sent FROM messaging_message
       WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS} AND time > g.joined
-        AND time < COALESCE(g.until, {NOW}) AND {_KEPT} ORDER BY time DESC LIMIT 1) n
+        AND time < COALESCE(g.until_here, {NOW}) AND sent > g.joined AND sent < COALESCE(g.until, {NOW})
+        AND {_KEPT} ORDER BY time DESC LIMIT 1) n
     WHERE g.tenant = %(tenant)s AND g."user" = %(user)s GROUP BY n.kind, g."group" """
 _LIST = f"""
     SELECT l.kind, l.target, l.newest, COALESCE(c.removed, 0) FROM (

@@ -11,7 +11,7 @@ from apps.accounts.directory import directory
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
-from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUP_CHANGE, TO_SELF, GroupRule
+from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUP_CHANGE, TO_SELF, UNSEEN, GroupRule
 from apps.messaging.tenant_rules import Rule as Rules
 from apps.messaging.tenant_rules import rules
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
@@ -78,17 +78,19 @@ def _verdict(request: Request, standing: Standing | None) -> Verdict:
         return Refused(status)
     if is_status(request.method, up.classname):
         return Status(conversation_type(request.method))
+    hidden = bool(request.options & FROM_SERVER and not request.options & INCLUDE_SENDER)
     return Entry(
         uid=request.uid,
         tenant=request.tenant,
         kind=conversation_type(request.method),
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0) | special,
+        # Other SETs read it for their members, and its sender may be at home in one of them.
+        flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0) | special | UNSEEN * hidden,
         method=request.method,
         up=request.payload,
         seen=request.seen,
-        hidden=bool(request.options & FROM_SERVER and not request.options & INCLUDE_SENDER),
+        hidden=hidden,
     )
 
 

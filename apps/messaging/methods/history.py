@@ -51,8 +51,8 @@ def visible(kind: str, peer: str) -> str:
              OR sender <> %(user)s AND EXISTS (
                SELECT 1 FROM messaging_membership g
                WHERE g.tenant = %(tenant)s AND g."user" = %(user)s AND g."group" = {peer}
-                 AND g.joined < messaging_message.time
-                 AND messaging_message.time < COALESCE(g.until, {NOW}))))
+                 AND g.joined < messaging_message.sent
+                 AND messaging_message.sent < COALESCE(g.until, {NOW}))))
       AND sent > COALESCE((SELECT upto FROM messaging_cleanmark c
                            WHERE c.tenant = %(tenant)s AND c."user" = %(user)s
                              AND c.kind = {kind} AND c.target = {peer}), 0)

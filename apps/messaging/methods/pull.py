@@ -50,13 +50,15 @@ _TO_ALL = f"""
      WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
      ORDER BY time LIMIT %(limit)s)"""
-# Of each group what was sent while the user was in it.
+# Of each group what was sent while the user was in it. No message is in a log before it is sent: `time` says
+# where to look, `sent` what is his.
 _GROUPS = f"""
     (SELECT m.uid, m.time AS at, m.sent, m.kind, m.sender, m.target, m.up, {RECEIVED} AS direction
      FROM messaging_membership g CROSS JOIN LATERAL (
        SELECT * FROM messaging_message
        WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS}
-         AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until, {NOW})
+         AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until_here, {NOW})
+         AND sent > g.joined AND sent < COALESCE(g.until, {NOW})
          AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
 # The device's cursor is a time in the log that took the message first. A copy from another SET may come after
