@@ -16,7 +16,9 @@ from apps.routing.protocol.packets import AckStatus
 from apps.routing.topology import slot
 
 ENTRIES_MAX = 100  # of a room
-WITH_OWNER, OVERWRITE, REMOVED = 1, 2, 4  # bits of an entry's status (PROTOCOL 4.7)
+WITH_OWNER, OVERWRITE, REMOVED = 1, 2, 4  # bits of an entry's status (PROTOCOL 4.7) …
+ABSENT = 8  # … and one that no client is shown: set by the app's server, its owner need not be in the room
+SHOWN = WITH_OWNER | OVERWRITE | REMOVED
 REMEMBERED = 3_600_000  # ms that a removed entry is kept for those who ask what has changed
 
 
@@ -27,6 +29,7 @@ class Setting(NamedTuple):
     value: str | None
     with_owner: bool = False
     overwrite: bool = False  # also what somebody else has set
+    absent: bool = False  # its owner need not be in the room
 
 
 class StoredEntry(NamedTuple):
@@ -67,6 +70,9 @@ _NOTE_ENTRIES = "UPDATE messaging_chatroom SET entries_time = %s WHERE tenant = 
 _WITH_OWNERS = f"""
     SELECT key, owner FROM messaging_chatroomentry
     WHERE tenant = %s AND room = %s AND owner = ANY(%s) AND status & {WITH_OWNER | REMOVED} = {WITH_OWNER}"""
+_OWNERS = f"""
+    SELECT DISTINCT tenant, room, owner FROM messaging_chatroomentry
+    WHERE status & {WITH_OWNER | REMOVED | ABSENT} = {WITH_OWNER}"""
 _FORGET_ENTRIES = f"""
     WITH gone AS (
       DELETE FROM messaging_chatroomentry WHERE status & {REMOVED} <> 0 AND time < %s
@@ -132,7 +138,7 @@ def set_entries(
 
 def _status(setting: Setting) -> int:
     """As the setter said it: v4 does not take a value over another user's without the bit for that."""
-    bits = WITH_OWNER * setting.with_owner | OVERWRITE * setting.overwrite
+    bits = WITH_OWNER * setting.with_owner | OVERWRITE * setting.overwrite | ABSENT * setting.absent
     return bits | REMOVED if setting.value is None else bits
 
 
@@ -166,6 +172,11 @@ def entries(
     parameters = {"tenant": tenant, "room": room, "keys": None if keys is None else list(keys)}
     parameters |= {"since": since, "without": 0 if since else REMOVED}
     return [StoredEntry(*row) for row in log.of(server_set).read(_ENTRIES, parameters)]
+
+
+def owners(server_set: str) -> list[tuple[int, str, str]]:
+    """(tenant, room, user) of those whose entries go with them, and who were in the room to set them."""
+    return [(tenant, room, user) for tenant, room, user in log.of(server_set).read(_OWNERS, ())]
 
 
 def owners_left(server_set: str, tenant: int, room: str, users: Sequence[str]) -> None:

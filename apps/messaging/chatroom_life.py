@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from apps.messaging import chatroom_entries, chatrooms, log
 from apps.messaging.models import Chatroom
 from apps.routing import room_members
+from apps.routing.topology import home
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +32,31 @@ def block(server_set: str, tenant: int, room: str, users: Sequence[str], until: 
 def sweep_members(server_set: str) -> None:
     """Timed: take out members whose connection went a while ago."""
     gone = room_members.gone(server_set, GONE_A_TURN)
-    known = chatrooms.look_up(server_set, gone)
+    known = dict(zip(gone, chatrooms.look_up(server_set, gone), strict=True))
+    moved = [each for each, its in known.items() if its is None]
+    _hand_over(moved)
+    for tenant, room, user in moved:
+        if home(tenant, room) == server_set:  # the topology will say in a moment where it went
+            del known[tenant, room, user]
     # Of a room that has moved, another SET's members are told of.
-    stay = [its is None or its.has(chatrooms.Kind.KEPT) for its in known]
-    if gone:
-        room_members.take_out(server_set, gone, stay=stay)
+    stay = [its is None or its.has(chatrooms.Kind.KEPT) for its in known.values()]
+    if known:
+        room_members.take_out(server_set, list(known), stay=stay)
     left: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for (tenant, room, user), stays in zip(gone, stay, strict=True):
+    for (tenant, room, user), stays in zip(known, stay, strict=True):
         if not stays:
             left[tenant, room].append(user)
     for (tenant, room), users in left.items():
         chatroom_entries.owners_left(server_set, tenant, room, users)
+
+
+def _hand_over(members: Sequence[tuple[int, str, str]]) -> None:
+    """Their rooms have moved: whose connection went before a gateway told the new SET, that one takes out."""
+    homes: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    for tenant, room, user in members:
+        homes[home(tenant, room)].append((tenant, room, user))
+    for name, its in homes.items():
+        room_members.note_told(name, its)
 
 
 def sweep_rooms(server_set: str) -> None:
@@ -56,6 +71,8 @@ def sweep_rooms(server_set: str) -> None:
         if not kept and begin + destroy_after * 60_000 <= now:
             _destroy_by_itself(server_set, tenant, room)
     _forget_rooms(server_set, list(active.keys() - rooms.keys()))
+    # Who set them was there. If Redis has lost him and he is not told of again, he has left.
+    room_members.note_told(server_set, chatroom_entries.owners(server_set))
     chatroom_entries.forget(server_set)
 
 

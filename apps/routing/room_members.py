@@ -194,6 +194,13 @@ def gone(server_set: str, most: int) -> list[tuple[int, str, str]]:
     return [(int(tenant), room, user) for tenant, room, user in (name.decode().split("\0") for name in names)]
 
 
+def note_told(server_set: str, members: Iterable[tuple[int, str, str]]) -> None:
+    """Of these (tenant, room, user), whom nobody is known to have told of: their time begins now."""
+    names = {member_field(*each): now_ms() for each in members}
+    if names:
+        presence.client().zadd(told_key(server_set), names, nx=True)
+
+
 def take_out(server_set: str, members: Sequence[tuple[int, str, str]], *, stay: Sequence[bool]) -> None:
     """Take members out of their rooms; of those who `stay`, just forget that nobody tells of them."""
     with presence.client().pipeline(transaction=False) as pipeline:

@@ -233,9 +233,11 @@ def test_members_are_listed_by_when_they_came_and_one_who_comes_again_keeps_his_
     assert listed(1, 20) == (2, ["b", "c"])
 
 
-def be_silent(redis_client: redis.Redis, who: str, ms: int) -> None:
+def be_silent(
+    redis_client: redis.Redis, who: str, ms: int, *, room: str = ROOM, server_set: str = "set1"
+) -> None:
     """The gateways have told of a member last so long ago."""
-    key, name = room_members.told_key("set1"), room_members.member_field(1, ROOM, who)
+    key, name = room_members.told_key(server_set), room_members.member_field(1, room, who)
     assert redis_client.zscore(key, name)
     redis_client.zadd(key, {name: log.now() - ms})
 
@@ -535,6 +537,27 @@ def test_entries_go_with_their_owner_when_he_leaves_or_is_gone(redis_client: red
     }
 
 
+def test_entries_go_with_an_owner_who_went_while_redis_was_wiped(redis_client: redis.Redis) -> None:
+    for who in ("alice", "bob"):
+        join(who)
+        ask("setKV", who, setting(f"{who}-goes", "x", status=WITH_OWNER))
+    manage = msgpack.packb(["set_entries", "host", {"of-host": "x"}, True])  # he has not come yet
+    assert not ask("manageChrm", "", manage).status
+    redis_client.flushall()
+    join("bob")  # his gateway tells of him again; nobody tells of alice
+    chatroom_life.sweep_rooms("set1")
+    chatroom_life.sweep_members("set1")
+    assert entries("bob")[0].keys() == {"alice-goes", "bob-goes", "of-host"}, "she may be announced yet"
+    be_silent(redis_client, "alice", room_members.GONE + 1)
+    chatroom_life.sweep_members("set1")
+    chatroom_life.sweep_rooms("set1")
+    assert entries("bob")[0].keys() == {"bob-goes", "of-host"}
+    assert [each.status for each in changes("bob", 0)[0] if each.key == "of-host"] == [WITH_OWNER | OVERWRITE]
+    join("host")
+    ask("exitChrm", "host", im.ChrmInput(nothing=0))
+    assert entries("bob")[0].keys() == {"bob-goes"}
+
+
 def test_a_change_is_announced_in_the_room_as_its_makers_message_and_only_once() -> None:
     join("alice")
     join("bob")
@@ -674,6 +697,21 @@ def test_a_room_that_another_set_has_by_now_is_left_to_it() -> None:
     chatroom_life.sweep_rooms("set1")
     assert room_members.are_members(1, ELSE, ["alice"]) == [True]
     assert (1, ELSE) not in room_members.last_active("set1")
+
+
+def test_a_member_who_went_as_the_room_moved_is_taken_out_by_its_new_set(redis_client: redis.Redis) -> None:
+    for who in ("alice", "bob"):
+        room_members.join("set1", 1, ELSE, who)
+        be_silent(redis_client, who, room_members.GONE + 1, room=ELSE)
+    room_members.join("set2", 1, ELSE, "bob")  # his gateway has followed the room
+    chatroom_life.sweep_members("set1")
+    assert room_members.are_members(1, ELSE, ["alice", "bob"]) == [True, True]
+    assert room_members.gone("set1", 10) == []
+    chatroom_life.sweep_members("set2")
+    assert room_members.are_members(1, ELSE, ["alice", "bob"]) == [True, True], "she may be told of yet"
+    be_silent(redis_client, "alice", room_members.GONE + 1, room=ELSE, server_set="set2")
+    chatroom_life.sweep_members("set2")
+    assert room_members.are_members(1, ELSE, ["alice", "bob"]) == [False, True]
 
 
 def test_a_room_moves_with_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:

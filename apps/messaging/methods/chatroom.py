@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from apps.messaging import chatroom_entries, chatroom_life, chatrooms, log
-from apps.messaging.chatroom_entries import OVERWRITE, WITH_OWNER, Outcome, Setting
+from apps.messaging.chatroom_entries import OVERWRITE, SHOWN, WITH_OWNER, Outcome, Setting
 from apps.messaging.chatrooms import Facts, Kind, Refusal
 from apps.messaging.issuing import new_uid
 from apps.messaging.log import Entry
@@ -463,7 +463,7 @@ def pull_entries(server_set: str, request: Request) -> Answer:
             im.ChrmKVEntity(
                 key=each.key,
                 value=each.value,
-                status=each.status,
+                status=each.status & SHOWN,
                 timestamp=each.time,
                 uid=each.owner,
                 version=each.time,

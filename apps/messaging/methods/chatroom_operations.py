@@ -32,7 +32,7 @@ def _set_entries(
     server_set: str, tenant: int, room: str, user: str, values: dict[str, str | None], with_owner: bool
 ) -> dict[str, int]:
     """Set entries as a user, whoever has set them before; None removes one. The codes of keys that failed."""
-    settings = [Setting(key, value, with_owner, overwrite=True) for key, value in values.items()]
+    settings = [Setting(key, value, with_owner, overwrite=True, absent=True) for key, value in values.items()]
     return chatroom_entries.set_entries(server_set, tenant, room, user, settings).errors
 
 
