@@ -202,9 +202,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Endpoint:
+    """`answer`: an example of what a success answers besides its code."""
+
     path: str
     params: tuple[Param, ...]
     handler: Handler
+    answer: Answer
 
     def call(self, tenant: TenantEntry, fields: Fields) -> Call:
         """The request with its values checked; what is not declared is ignored. Raises Refused."""
@@ -214,11 +217,11 @@ class Endpoint:
 ENDPOINTS: dict[str, Endpoint] = {}
 
 
-def endpoint(path: str, *params: Param) -> Callable[[Handler], Handler]:
+def endpoint(path: str, *params: Param, answer: Answer | None = None) -> Callable[[Handler], Handler]:
     """Declare the handler of a path, which is written without suffix."""
 
     def declare(handler: Handler) -> Handler:
-        ENDPOINTS[path] = Endpoint(path, params, handler)
+        ENDPOINTS[path] = Endpoint(path, params, handler, answer or {})
         return handler
 
     return declare
