@@ -8,15 +8,15 @@ them as they get the messages, by exchange, and change their tables in the trans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgpack
 import psycopg
 
 from apps.messaging import log
-from apps.messaging.log import Effect, Place
-from apps.messaging.models import GROUP, GROUP_CHANGE
+from apps.messaging.log import Content, Effect, Entry, Place
+from apps.messaging.models import DISCUSSION, GROUP, GROUP_CHANGE
 from apps.routing.placement import SLOTS
 from apps.routing.topology import slot
 
@@ -57,6 +57,14 @@ _INHERIT = """
       SELECT m."user" FROM messaging_groupmember m
       WHERE m.tenant = g.tenant AND m."group" = g."group" ORDER BY m.joined, m."user" LIMIT 1), '')
     WHERE tenant = %(tenant)s::int8 AND "group" = %(group)s::varchar AND owner = ANY(%(users)s::varchar[])"""
+_FIND = """
+    SELECT kind, owner, closed, size, EXISTS (
+      SELECT FROM messaging_groupmember m
+      WHERE m.tenant = g.tenant AND m."group" = g."group" AND m."user" = %s)
+    FROM messaging_group g WHERE tenant = %s AND "group" = %s"""
+_PRESENT = """
+    SELECT "user" FROM messaging_groupmember
+    WHERE tenant = %s AND "group" = %s AND (%s OR "user" = ANY(%s::varchar[])) ORDER BY joined, "user" """
 _MEMBERS = """
     SELECT "user" FROM messaging_groupmember WHERE tenant = %s AND "group" = %s ORDER BY joined, "user" """
 
@@ -74,21 +82,77 @@ def reach(tenant: int, users: Sequence[str]) -> bytes:
     return bits.to_bytes(SLOTS // 8, "little")
 
 
-def effect(
+class Found(NamedTuple):
+    """A group as a change finds it."""
+
+    kind: int = 0  # there is none
+    owner: str = ""
+    closed: bool = False
+    size: int = 0
+    asked_by_member: bool = False
+    grows: int = 0  # the members that the change adds
+
+
+Judge = Callable[[Found], None]  # raises log.Refused
+
+
+def entry(
+    uid: str,
     tenant: int,
     group: str,
     change: str,
     users: Sequence[str],
-    name: str = "",
+    judge: Judge,
     *,
+    name: str = "",
     kind: int = GROUP,
     owner: str = "",
+    asker: str = "",
+) -> Entry:
+    """A change, for the log of the group's home SET. `kind`, `owner`: of a group that it makes."""
+    return Entry(
+        uid=uid,
+        tenant=tenant,
+        kind=GROUP_CHANGE,
+        sender="",
+        target=group,
+        flags=0,
+        method=change,
+        up=b"",  # both are found out by the effect
+        reach=b"",
+        effect=_effect(tenant, group, change, users, judge, name=name, kind=kind, owner=owner, asker=asker),
+    )
+
+
+def _effect(
+    tenant: int,
+    group: str,
+    change: str,
+    users: Sequence[str],
+    judge: Judge,
+    *,
+    name: str,
+    kind: int,
+    owner: str,
+    asker: str,
 ) -> Effect:
-    """What a change does in the group's home SET. `kind`, `owner`: of one that it makes."""
+    """Whether it may be, and whom it concerns, is found out as it is made, under the head's lock: of changes
+    that are asked for at the same moment each finds what those before it have left.
+    """
     number = slot(str(tenant), group)
 
-    def work(connection: psycopg.Connection[Any], place: Place) -> None:
-        parameters = _parameters(tenant, group, users, place, place.time) | {
+    def work(connection: psycopg.Connection[Any], place: Place) -> Content:
+        row = connection.execute(_FIND, (asker, tenant, group)).fetchone()
+        everybody = (tenant, group, change == DISMISS, list(users))
+        present = dict.fromkeys(user for (user,) in connection.execute(_PRESENT, everybody))
+        absent = [user for user in dict.fromkeys(users) if user not in present]
+        concerned = absent if change == JOIN else list(present)
+        grows = len(concerned) if change == JOIN else 0
+        judge(Found(*row, grows=grows) if row else Found(grows=grows))
+        content = Content(msgpack.packb(concerned), reach(tenant, concerned))
+        if row is None and not concerned:
+            return content
+        parameters = _parameters(tenant, group, concerned, place, place.time) | {
             "slot": number,
             "name": name,
             "kind": kind,
@@ -100,14 +164,15 @@ def effect(
         else:
             connection.execute(_QUIT, parameters)
             connection.execute(_END, parameters)
-        if change == DISMISS:
-            connection.execute(_DISMISS, parameters)
-            return
         counts = dict(connection.execute(_COUNT, parameters).fetchall())
+        if change == DISMISS or (kind == DISCUSSION and not counts):
+            connection.execute(_DISMISS, parameters)
+            return content
         bits = sum(1 << of_user for of_user in counts).to_bytes(SLOTS // 8, "little")
         connection.execute(_SIZE, parameters | {"reach": bits, "size": sum(counts.values())})
         if change == QUIT:
             connection.execute(_INHERIT, parameters)
+        return content
 
     return work
 

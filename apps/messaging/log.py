@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import msgpack
@@ -78,6 +78,22 @@ class Elsewhere(Exception):
         self.indexes = indexes
 
 
+class Refused(Exception):
+    """An effect, which has changed nothing, refuses its entry with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+class Denied(Exception):
+    """Effects of these entries, by index, have refused them with a status."""
+
+    def __init__(self, statuses: dict[int, int]) -> None:
+        super().__init__(f"{len(statuses)} messages are refused")
+        self.statuses = statuses
+
+
 class Place(NamedTuple):
     """Where an entry is going to be, in a SET that takes the messages of these slots."""
 
@@ -86,7 +102,14 @@ class Place(NamedTuple):
     slots: bytes
 
 
-Effect = Callable[[psycopg.Connection[Any], Place], None]
+class Content(NamedTuple):
+    """What an effect has made of its entry: it has the head's lock, and whoever made the entry had not."""
+
+    up: bytes
+    reach: bytes
+
+
+Effect = Callable[[psycopg.Connection[Any], Place], Content | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +281,8 @@ class Log:
     def append(self, entries: Sequence[Entry], *, within: float) -> Appended:
         """Store the entries in this order, all or none; they are committed when this returns.
 
-        Appending an entry twice stores it once and gives its first place. Raises Elsewhere, and stores
-        nothing, when the target's slot of any is not this SET's.
+        Appending an entry twice stores it once and gives its first place. Raises Elsewhere when the target's
+        slot of any is not this SET's, Denied when any is refused by its effect; then nothing is stored.
         """
         began = time.monotonic()
         try:
@@ -346,7 +369,9 @@ def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, loo
     if elsewhere:
         raise Elsewhere(frozenset(i for i, entry in enumerate(entries) if entry.uid in elsewhere))
     places = [Place(seq, first + offset, slots) for seq, offset in enumerate(after, upto - len(new) + 1)]
-    reach = _take_effect(connection, new, places)
+    new, reach, refused = _take_effect(connection, new, places)
+    if refused:
+        raise Denied({i: refused[entry.uid] for i, entry in enumerate(entries) if entry.uid in refused})
     rows: list[Row] = []
     exported = 0
     with connection.cursor().copy(_COPY) as copy:
@@ -401,20 +426,27 @@ def _belongs(entry: Entry, homes: tuple[int, int], slots: bytes) -> bool:
 
 def _take_effect(
     connection: psycopg.Connection[Any], entries: Sequence[Entry], places: Sequence[Place]
-) -> dict[tuple[int, str], bytes]:
-    """Have the entries' effects; the slots that each group reaches, before them or after."""
+) -> tuple[list[Entry], dict[tuple[int, str], bytes], dict[str, int]]:
+    """Have the entries' effects: the entries with what these made of them, the slots that each group reaches,
+    before them or after, and the status of each uid that is refused.
+    """
     groups = {(e.tenant, e.target) for e in entries if e.kind in GROUPS and not e.copy}
     reach = _reach(connection, groups)
-    changed = False
+    made: list[Entry] = []
+    refused: dict[str, int] = {}
     for entry, place in zip(entries, places, strict=True):
+        content = None
         if entry.effect is not None:
-            entry.effect(connection, place)
-            changed = True
-    if changed and groups:
+            try:
+                content = entry.effect(connection, place)
+            except Refused as refusal:
+                refused[entry.uid] = refusal.status
+        made.append(replace(entry, up=content.up, reach=content.reach) if content else entry)
+    if groups and any(entry.effect is not None for entry in entries):
         for key, slots in _reach(connection, groups).items():
             before = reach.get(key, b"")
             reach[key] = (mask(before) | mask(slots)).to_bytes(len(slots), "little")
-    return reach
+    return made, reach, refused
 
 
 def _reach(

@@ -182,14 +182,17 @@ def _append(server_set: str, entries: list[tuple[int, Entry]], answers: list[Ans
         try:
             return log.of(server_set).append(batch, within=APPEND_WITHIN)
         except Elsewhere as moved:
-            status, places = ELSEWHERE, moved.indexes
+            statuses = dict.fromkeys(moved.indexes, ELSEWHERE)
+        except log.Denied as denied:
+            statuses = denied.statuses
         except psycopg.DataError:
             # One message must not fail the others: which was it?
-            status, places = int(AckStatus.FAILED), log.of(server_set).unfit(batch, within=APPEND_WITHIN)
-            if not places:
+            unfit = log.of(server_set).unfit(batch, within=APPEND_WITHIN)
+            if not unfit:
                 raise
-        answers += [Answer(entries[place][0], status) for place in places]
-        entries[:] = [entry for place, entry in enumerate(entries) if place not in places]
+            statuses = dict.fromkeys(unfit, int(AckStatus.FAILED))
+        answers += [Answer(entries[place][0], status) for place, status in statuses.items()]
+        entries[:] = [entry for place, entry in enumerate(entries) if place not in statuses]
     return None
 
 

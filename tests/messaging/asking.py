@@ -27,6 +27,7 @@ def ask(
     generation: int = 5,
     tenant: int = TENANT,
     server_set: str = "",
+    options: int = 0,
 ) -> Answer:
     """The answer to a query, given by the user's home SET if no other one is named."""
     payload = body if isinstance(body, bytes) else body.SerializeToString()
@@ -36,6 +37,7 @@ def ask(
         method,
         target or user,
         payload,
+        options=options,
         generation=generation,
         connection=f"{user}-connection",
     )

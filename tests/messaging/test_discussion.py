@@ -1,17 +1,20 @@
 """Discussions of v2: made and run by their members, and read like any conversation."""
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgpack
 import pytest
 
-from apps.messaging import exchange, log, tasks
+from apps.messaging import exchange, groups, log, tasks
 from apps.messaging.log import Entry, Log
-from apps.messaging.methods import Refused, group
+from apps.messaging.methods import Refused, discussion, group
 from apps.messaging.methods.pull import pull
 from apps.messaging.models import Group, Membership
 from apps.routing import topology
-from apps.routing.envelope import Request
+from apps.routing.envelope import REPEATED, Request
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.packets import AckStatus
 from tests.messaging.asking import MALFORMED_BYTES, ask, reply
@@ -154,3 +157,76 @@ def test_one_that_is_full_takes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "SIZE_MAX", 2)
     lunch = make(ALICE, BOB)
     assert of(BOB, "invtDiz", lunch, im.ChannelInvitationInput(users=[CAROL])) == AckStatus.DISCUSSION_JOIN
+
+
+def at_the_same_moment(monkeypatch: pytest.MonkeyPatch, *calls: tuple[str, str, str, Any]) -> list[int]:
+    """The statuses of calls each of which has found its discussion before any of them changes it."""
+    found, all_have = discussion._find, threading.Barrier(len(calls))
+
+    def find(server_set: str, request: Request) -> discussion.Discussion:
+        its = found(server_set, request)
+        all_have.wait(10)
+        return its
+
+    def one(call: tuple[str, str, str, Any]) -> int:
+        who, method, target, body = call
+        try:
+            return ask(who, method, body, target=target, generation=2, server_set=home(target)).status
+        finally:
+            log.of(home(target)).close()
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(len(calls)) as threads:
+        patched.setattr(discussion, "_find", find)
+        statuses = list(threads.map(one, calls))
+    for name in SETS:
+        exchange.run(name)
+    return statuses
+
+
+def test_with_the_last_two_who_leave_at_the_same_moment_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lunch = make(ALICE, BOB)
+    leaving = [(who, "quitDiz", lunch, NOTHING) for who in (ALICE, BOB)]
+    assert at_the_same_moment(monkeypatch, *leaving) == [0, 0]
+    assert not any(Group.objects.using(name).exists() for name in SETS)
+    assert not any(Membership.objects.using(name).filter(until=None).exists() for name in SETS)
+
+
+def test_one_whose_last_member_leaves_while_he_invites_is_over_or_has_an_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lunch = make(ALICE)
+    inviting = (ALICE, "invtDiz", lunch, im.ChannelInvitationInput(users=[BOB]))
+    statuses = at_the_same_moment(monkeypatch, inviting, (ALICE, "quitDiz", lunch, NOTHING))
+    owners = list(Group.objects.using(home(lunch)).values_list("owner", flat=True))
+    assert (statuses, owners) in (([0, 0], [BOB]), ([AckStatus.NOT_IN_DISCUSSION, 0], []))
+
+
+def test_who_are_invited_at_the_same_moment_do_not_overfill_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "SIZE_MAX", 4)
+    lunch = make(ALICE, BOB)
+    inviting = [
+        (who, "invtDiz", lunch, im.ChannelInvitationInput(users=[f"{who}-{n}" for n in range(2)]))
+        for who in (ALICE, BOB)
+    ]
+    assert sorted(at_the_same_moment(monkeypatch, *inviting)) == [0, AckStatus.DISCUSSION_JOIN]
+    assert Group.objects.using(home(lunch)).get().size == 4
+
+
+def test_one_that_is_asked_for_again_is_made_once() -> None:
+    lunch = make(ALICE)
+    wanted = im.CreateDiscussionInput(name="Lunch")
+    again = reply(im.CreateDiscussionOutput, ALICE, "crDiz", wanted, generation=2, options=REPEATED)
+    another = reply(im.CreateDiscussionOutput, ALICE, "crDiz", wanted, generation=2)
+    assert again.id == lunch != another.id
+
+
+def test_the_server_api_changes_no_discussion() -> None:
+    lunch = make(ALICE, BOB)
+    for how in (groups.JOIN, groups.QUIT, groups.DISMISS):
+        payload = msgpack.packb([how, [BOB, CAROL], ""])
+        asked = Request(1, "", "grpChange", lunch, payload, uuid.uuid4().hex)
+        (verdict,) = group.change(home(lunch), [asked])
+        assert isinstance(verdict, Entry)
+        with pytest.raises(log.Denied):
+            log.of(home(lunch)).append([verdict], within=1)
+    assert groups.members(home(lunch), 1, lunch) == [ALICE, BOB]

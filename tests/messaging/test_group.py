@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgpack
 import pytest
 
-from apps.messaging import exchange, groups, log, tenant_rules
+from apps.messaging import exchange, groups, log, tasks, tenant_rules
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import Refused, Verdict, group
 from apps.messaging.methods.history import history
 from apps.messaging.methods.pull import pull
 from apps.messaging.models import GroupRule, Membership
 from apps.routing import topology
-from apps.routing.envelope import FROM_SERVER, WANTS_GROUPS, Request
+from apps.routing.envelope import FROM_SERVER, WANTS_GROUPS, Answer, Request
 from apps.routing.protocol.im_pb2 import (
     DownStreamMessages,
     HistoryMsgInput,
@@ -202,14 +202,41 @@ def test_coming_twice_and_going_without_having_come_change_nothing(logs: dict[st
     assert Membership.objects.using("set2").filter(user=BOB).count() == 1
 
 
+def joining(name: str, to: str = GROUP) -> Entry:
+    asked = Request(1, "", "grpChange", to, msgpack.packb([groups.JOIN, [name], ""]), uuid.uuid4().hex)
+    (verdict,) = group.change("set1", [asked])
+    assert isinstance(verdict, Entry)
+    return verdict
+
+
 def test_a_group_that_is_full_takes_nobody(logs: dict[str, Log], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "SIZE_MAX", 2)
     change(logs, groups.JOIN, ALICE, BOB)
-    of_one_batch = [
-        Request(1, "", "grpChange", f"{GROUP}-b", msgpack.packb([groups.JOIN, [name], ""]), uuid.uuid4().hex)
-        for name in (ALICE, BOB, CAROL)
-    ]
-    verdicts = group.change("set1", of_one_batch)
-    assert [isinstance(verdict, Entry) for verdict in verdicts] == [True, True, False]
-    asked = Request(1, "", "grpChange", GROUP, msgpack.packb([groups.JOIN, [CAROL], ""]), uuid.uuid4().hex)
-    assert group.change("set1", [asked]) == [Refused(AckStatus.OPERATION_BLOCKED)]
+    with pytest.raises(log.Denied) as denied:
+        logs["set1"].append([joining(ALICE), joining(CAROL)], within=1)
+    assert denied.value.statuses == {1: AckStatus.OPERATION_BLOCKED}
+    assert groups.members("set1", 1, GROUP) == sorted([ALICE, BOB])
+
+
+def test_who_come_at_the_same_moment_do_not_overfill_it(
+    logs: dict[str, Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "SIZE_MAX", 2)
+    judged_before_any_came = [joining(name) for name in (ALICE, BOB, CAROL)]
+    answers: list[Answer] = []
+    stored = tasks._append("set1", list(enumerate(judged_before_any_came)), answers)
+    assert stored is not None and [row.to for row in stored.rows] == [(ALICE,), (BOB,)]
+    assert [(answer.place, answer.status) for answer in answers] == [(2, AckStatus.OPERATION_BLOCKED)]
+    assert groups.members("set1", 1, GROUP) == sorted([ALICE, BOB])
+
+
+def test_who_comes_as_it_is_dismissed_has_gone_too_wherever_he_is_at_home(logs: dict[str, Log]) -> None:
+    change(logs, groups.JOIN, ALICE)
+    payload = msgpack.packb([groups.DISMISS, [], ""])
+    judged_before_he_came = group.change(
+        "set1", [Request(1, "", "grpChange", GROUP, payload, uuid.uuid4().hex, FROM_SERVER)]
+    )
+    change(logs, groups.JOIN, BOB)
+    store(logs, *judged_before_he_came)
+    for name in SETS:
+        assert not Membership.objects.using(name).filter(until=None).exists()

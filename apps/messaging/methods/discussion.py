@@ -10,17 +10,16 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgpack
 import psycopg
 
 from apps.messaging import chatrooms, exchange, groups, log
 from apps.messaging.issuing import new_uid
-from apps.messaging.log import Elsewhere, Entry
+from apps.messaging.log import Elsewhere
 from apps.messaging.methods.group import size_max
-from apps.messaging.models import DISCUSSION, GROUP_CHANGE
+from apps.messaging.models import DISCUSSION
 from apps.messaging.own_state import Refusal, answers, identifier, text
 from apps.routing import hints
-from apps.routing.envelope import ELSEWHERE, Hint, Request, feed_group, hint_message
+from apps.routing.envelope import ELSEWHERE, REPEATED, Hint, Request, feed_group, hint_message
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.kinds import ProtocolError
 from apps.routing.protocol.packets import AckStatus
@@ -30,11 +29,20 @@ NAME_MAX = 64  # characters
 USERS_A_CALL = 100
 FIRST = 10  # members that `dizInf` tells
 WITHIN = 2.0  # s that the database may be away
+REPEATED_WITHIN = 60_000  # ms after which no second try of a call comes
 OPEN, CLOSED = 0, 1  # openStatus: whether members may invite
 
 _READ = """
     SELECT name, owner, closed FROM messaging_group
     WHERE tenant = %(tenant)s AND "group" = %(group)s AND kind = %(kind)s"""
+# What an earlier try of the call may have made: nobody was told its id, so nobody else has come to it.
+_MADE = """
+    SELECT "group" FROM messaging_group g
+    WHERE tenant = %(tenant)s AND kind = %(kind)s AND owner = %(owner)s AND name = %(name)s
+      AND size = 1 AND created > %(since)s AND "group" IN (
+        SELECT "group" FROM messaging_membership
+        WHERE tenant = %(tenant)s AND "user" = %(owner)s AND until IS NULL)
+    ORDER BY created DESC LIMIT 1"""
 _RENAME = """
     UPDATE messaging_group SET name = %(name)s
     WHERE tenant = %(tenant)s AND "group" = %(group)s AND kind = %(kind)s"""
@@ -68,12 +76,18 @@ def _of(request: Request) -> dict[str, Any]:
 def create(server_set: str, request: Request) -> im.CreateDiscussionOutput:
     """crDiz: with the one who makes it as its owner."""
     name = text(im.CreateDiscussionInput.FromString(request.payload).name, NAME_MAX)
+    since = log.now() - REPEATED_WITHIN
+    if request.options & REPEATED and (
+        found := log.of(server_set).read(
+            _MADE, _of(request) | {"owner": request.user, "name": name, "since": since}
+        )
+    ):
+        return im.CreateDiscussionOutput(id=found[0][0])
     made = f"diz-{secrets.token_hex(8)}"
     while home(request.tenant, made) != server_set:
         made = f"diz-{secrets.token_hex(8)}"
-    _change(
-        server_set, request._replace(target=made), groups.JOIN, [request.user], name=name, owner=request.user
-    )
+    request = request._replace(target=made)
+    _append(server_set, request, groups.JOIN, [request.user], lambda its: None, name=name, owner=request.user)
     return im.CreateDiscussionOutput(id=made)
 
 
@@ -84,34 +98,34 @@ def invite(server_set: str, request: Request) -> None:
     users = list(dict.fromkeys(identifier(user) for user in given))
     if not 0 < len(users) <= USERS_A_CALL:
         raise ProtocolError(f"{len(users)} users in a call")
-    its = _find(server_set, request)
-    if its.closed and request.user != its.owner:
-        raise Refusal(AckStatus.DISCUSSION_INVITE)
-    users = [user for user in users if user not in its.members]
-    if len(its.members) + len(users) > size_max(request.tenant):
-        raise Refusal(AckStatus.DISCUSSION_JOIN)
-    if users:
-        _change(server_set, request, groups.JOIN, users)
+    most = size_max(request.tenant)
+
+    def judge(its: groups.Found) -> None:
+        if its.closed and request.user != its.owner:
+            raise log.Refused(AckStatus.DISCUSSION_INVITE)
+        if its.grows and its.size + its.grows > most:
+            raise log.Refused(AckStatus.DISCUSSION_JOIN)
+
+    _change(server_set, request, groups.JOIN, users, judge)
 
 
 @answers
 def evict(server_set: str, request: Request) -> None:
     """evctDiz: by the owner."""
     user = identifier(im.ChannelEvictionInput.FromString(request.payload).user)
-    its = _find(server_set, request)
-    if request.user != its.owner:
-        raise Refusal(AckStatus.OPERATION_BLOCKED)
-    if user in its.members:
-        _change(server_set, request, groups.QUIT, [user])
+
+    def judge(its: groups.Found) -> None:
+        if request.user != its.owner:
+            raise log.Refused(AckStatus.OPERATION_BLOCKED)
+
+    _change(server_set, request, groups.QUIT, [user], judge)
 
 
 @answers
 def leave(server_set: str, request: Request) -> None:
     """quitDiz: with the last one the discussion goes."""
     im.LeaveChannelInput.FromString(request.payload)
-    its = _find(server_set, request)
-    how = groups.QUIT if len(its.members) > 1 else groups.DISMISS
-    _change(server_set, request, how, [request.user])
+    _change(server_set, request, groups.QUIT, [request.user], lambda its: None)
 
 
 @answers
@@ -159,27 +173,47 @@ def _update(server_set: str, request: Request, statement: Any, values: dict[str,
         raise Refusal(refusal.status) from None
 
 
-def _change(
-    server_set: str, request: Request, how: str, users: Sequence[str], *, name: str = "", owner: str = ""
+def _change(server_set: str, request: Request, how: str, users: Sequence[str], judge: groups.Judge) -> None:
+    """Have a member change it, if `judge` does not object."""
+    _find(server_set, request)  # who is no member takes no lock from those who write
+
+    def judged(its: groups.Found) -> None:
+        if its.kind != DISCUSSION or not its.asked_by_member:
+            raise log.Refused(AckStatus.NOT_IN_DISCUSSION)
+        judge(its)
+
+    _append(server_set, request, how, users, judged)
+
+
+def _append(
+    server_set: str,
+    request: Request,
+    how: str,
+    users: Sequence[str],
+    judge: groups.Judge,
+    *,
+    name: str = "",
+    owner: str = "",
 ) -> None:
     """Append who comes or goes, and tell it."""
-    tenant, group = request.tenant, request.target
-    entry = Entry(
-        uid=new_uid(DISCUSSION),
-        tenant=tenant,
-        kind=GROUP_CHANGE,
-        sender="",
-        target=group,
-        flags=0,
-        method=how,
-        up=msgpack.packb(list(users)),
-        reach=groups.reach(tenant, users),
-        effect=groups.effect(tenant, group, how, users, name, kind=DISCUSSION, owner=owner),
+    entry = groups.entry(
+        new_uid(DISCUSSION),
+        request.tenant,
+        request.target,
+        how,
+        users,
+        judge,
+        name=name,
+        kind=DISCUSSION,
+        owner=owner,
+        asker=request.user,
     )
     try:
         appended = log.of(server_set).append([entry], within=WITHIN)
     except Elsewhere:
         raise Refusal(ELSEWHERE) from None
+    except log.Denied as denied:
+        raise Refusal(denied.statuses[0]) from None
     hint = Hint(server_set, appended.before, appended.upto, appended.rows)
     hints.tell(feed_group(server_set), hint_message(hint))
     exchange.wake(server_set, appended.upto, appended.exported)

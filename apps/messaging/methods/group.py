@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 
@@ -11,7 +11,7 @@ from apps.accounts.directory import directory
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
-from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUP_CHANGE, TO_SELF, UNSEEN, GroupRule
+from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, TO_SELF, UNSEEN, GroupRule
 from apps.messaging.tenant_rules import Rule as Rules
 from apps.messaging.tenant_rules import rules
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
@@ -117,36 +117,19 @@ def size_max(tenant: int) -> int:
 def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """`grpChange`, of the server API only: payload msgpack of [join | quit | dismiss, users, name].
 
-    A group is made by the first who join it.
+    A group is made by the first who join it. What is a discussion is no group.
     """
-    present: dict[tuple[int, str], list[str]] = {}  # with what the batch has made of it so far
-    return [_change(server_set, request, present) for request in requests]
+    return [_change(request) for request in requests]
 
 
-def _change(server_set: str, request: Request, known: dict[tuple[int, str], list[str]]) -> Verdict:
+def _change(request: Request) -> Verdict:
     how, users, name = msgpack.unpackb(request.payload)
-    key = (request.tenant, request.target)
-    present = known[key] if key in known else groups.members(server_set, *key)
-    if how == groups.JOIN:
-        users = [user for user in dict.fromkeys(users) if user not in present]
-        if len(present) + len(users) > size_max(request.tenant):
-            return Refused(AckStatus.OPERATION_BLOCKED)
-        known[key] = present + users
-    elif how == groups.QUIT:
-        users = [user for user in dict.fromkeys(users) if user in present]
-        known[key] = [user for user in present if user not in users]
-    else:
-        users, known[key] = present, []
-    fields: dict[str, Any] = {"tenant": request.tenant, "sender": "", "target": request.target}
-    return Entry(
-        uid=request.uid,
-        kind=GROUP_CHANGE,
-        flags=0,
-        method=how,
-        up=msgpack.packb(users),
-        reach=groups.reach(request.tenant, users),
-        effect=groups.effect(request.tenant, request.target, how, users, name)
-        if users or how == groups.JOIN
-        else None,
-        **fields,
-    )
+    most = size_max(request.tenant)
+
+    def judge(found: groups.Found) -> None:
+        if found.kind == DISCUSSION:
+            raise log.Refused(AckStatus.NOT_IN_GROUP)
+        if found.grows and found.size + found.grows > most:
+            raise log.Refused(AckStatus.OPERATION_BLOCKED)
+
+    return groups.entry(request.uid, request.tenant, request.target, how, users, judge, name=name)

@@ -11,6 +11,7 @@ from apps.messaging import exchange, groups, log, tenant_rules
 from apps.messaging.models import GroupRule
 from apps.messaging.server_api.declarations import (
     INTERNAL,
+    PARAMETER,
     Answer,
     Call,
     MapParam,
@@ -67,14 +68,30 @@ _ALL_MUTED = f"""
 
 async def change(call: Call, how: str, users: Sequence[str], name: str = "") -> Answer:
     """Have the group's SET change it, in order with its messages."""
-    payload = msgpack.packb([how, list(users), name])
-    (reply,) = await committed(
-        [Request(call.tenant.id, "", "grpChange", call["groupId"], payload, options=FROM_SERVER)]
-    )
-    if reply.status == AckStatus.OPERATION_BLOCKED:
-        raise Refused(GROUP_FULL, "The group would have too many members.")
-    if reply.status:
-        raise Refused(INTERNAL, "Not known to be done, please retry.")
+    return await _change(call, [(call["groupId"], how, users, name)])
+
+
+async def _change(call: Call, changes: Sequence[tuple[str, str, Sequence[str], str]]) -> Answer:
+    """Of each change: group, how, users, name."""
+    requests = [
+        Request(
+            call.tenant.id,
+            "",
+            "grpChange",
+            group,
+            msgpack.packb([how, list(users), name]),
+            options=FROM_SERVER,
+        )
+        for group, how, users, name in changes
+    ]
+    for reply, (group, how, users, _) in zip(await committed(requests), changes, strict=True):
+        if reply.status == AckStatus.OPERATION_BLOCKED:
+            raise Refused(GROUP_FULL, f"Group {group} would have too many members.")
+        if reply.status == AckStatus.NOT_IN_GROUP:  # there is a discussion of that id, and so no such group
+            if how == groups.JOIN and users:
+                raise Refused(PARAMETER, f"groupId {group} is a discussion, which its members run.")
+        elif reply.status:
+            raise Refused(INTERNAL, "Not known to be done, please retry.")
     return {}
 
 
@@ -120,20 +137,11 @@ async def sync(call: Call) -> Answer:
     """The user is in these groups and in no others from then on."""
     user, wanted = call["userId"], call["group"]
     now = {name for name, _ in await sync_to_async(_groups_of, thread_sensitive=False)(call.tenant.id, user)}
-    changes = [
-        *((group, [groups.JOIN, [user], name]) for group, name in wanted.items()),
-        *((group, [groups.QUIT, [user], ""]) for group in sorted(now - wanted.keys())),
+    changes: list[tuple[str, str, Sequence[str], str]] = [
+        *((group, groups.JOIN, [user], name) for group, name in wanted.items()),
+        *((group, groups.QUIT, [user], "") for group in sorted(now - wanted.keys())),
     ]
-    requests = [
-        Request(call.tenant.id, "", "grpChange", group, msgpack.packb(change), options=FROM_SERVER)
-        for group, change in changes
-    ]
-    replies = await committed(requests)
-    if any(reply.status == AckStatus.OPERATION_BLOCKED for reply in replies):
-        raise Refused(GROUP_FULL, "One of the groups would have too many members.")
-    if any(reply.status for reply in replies):
-        raise Refused(INTERNAL, "Not known to be done, please retry.")
-    return {}
+    return await _change(call, changes)
 
 
 def _groups_of(tenant: int, user: str) -> list[tuple[str, int]]:
