@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
 from apps.routing.protocol import packets
 from apps.routing.protocol.im_pb2 import ChrmPullMsg, NotifyMsg
+from apps.routing.protocol.messages import CHATROOM, downstream
 from apps.routing.protocol.packets import AckStatus, Query
 from apps.routing.room_answers import Asking, SharedAnswers
 from apps.routing.room_members import ANNOUNCED, Announcement
@@ -389,7 +391,13 @@ class Rooms:
     # --- news
 
     def told(self, message: dict[str, Any]) -> None:
-        """A node has news of a room: its entries have changed, users are out, or it is destroyed."""
+        """There is news of a room: its entries have changed, users are out, or it is destroyed.
+
+        Or of no room in particular: something is said in all of them.
+        """
+        if "said" in message:
+            self._say_everywhere(message["tenant"], *message["said"])
+            return
         room = self._rooms.get((message["tenant"], message["room"]))
         if room is None:
             return
@@ -406,6 +414,20 @@ class Rooms:
                 if connection.id != message.get("but"):
                     self._owe(joined, ENTRIES)
         self._let_go(room)
+
+    def _say_everywhere(self, tenant: int, uid: str, at: int, sender: str, up: bytes, to_him: bool) -> None:
+        """Show a status message in all rooms of a tenant to who is there; also to its sender if `to_him`."""
+        for room in self._rooms.values():
+            if room.tenant != tenant or not room.joined:
+                continue
+            its = uuid.uuid5(uuid.UUID(uid), room.name).hex  # SDKs show one uid once, and one may be in two
+            down = downstream(
+                up, sender=sender, kind=CHATROOM, target=room.name, time=at, uid=its, status_message=True
+            )
+            row = Row(0, its, at, at, tenant, CHATROOM, sender, room.name, (), False, "chatMsgS", up)
+            for connection in room.joined:
+                if to_him or connection.user != sender:
+                    connection.show(row, down)
 
     def _destroy(self, room: Room, how: int) -> None:
         """Members are told at once; `how`: NotifyMsg.destroyType."""

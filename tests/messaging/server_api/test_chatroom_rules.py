@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from apps.routing.protocol.im_pb2 import ChrmInput, NotifyMsg
+from apps.routing.protocol.im_pb2 import ChrmInput, DownStreamMessage, NotifyMsg, SyncRequestMsg
 from apps.routing.protocol.packets import AckStatus, PubAck, Publish
 from bench.client import text_message
 from bench.tokens import ApiRefused, App
 from tests.conftest import WholeStack
 from tests.messaging.server_api.live import MOMENT, Client, online, post
 
+PULL = SyncRequestMsg(syncTime=0, ispolling=False, isPullSend=False).SerializeToString()
 JOIN = ChrmInput(nothing=0).SerializeToString()
 
 
@@ -198,3 +199,28 @@ def test_what_is_not_valid_is_refused(app: App, path: str, form: dict[str, Any])
     with pytest.raises(ApiRefused) as refused:
         post(app, path, **form)
     assert "1002" in str(refused.value)
+
+
+async def message(client: Client) -> DownStreamMessage:
+    return DownStreamMessage.FromString((await client.next(Publish, "s_msg")).payload)
+
+
+def test_what_is_said_in_all_rooms_is_shown_once_in_each(app: App) -> None:
+    alice, bob, rooms = new("alice"), new("bob"), [create(app), create(app)]
+    form = {"fromUserId": bob, "objectName": "RC:TxtMsg", "content": "{}"}
+
+    async def scenario() -> None:
+        async with online(app, [alice, bob]) as (of_alice, of_bob):
+            for client, user in ((of_alice, alice), (of_bob, bob)):
+                assert (await client.ask("pullMsg", user, PULL)).status == 0  # as every SDK does
+            for room in rooms:
+                assert (await of_alice.ask("joinChrm", room, JOIN)).status == 0
+            assert (await of_bob.ask("joinChrm", rooms[0], JOIN)).status == 0
+            await call(app, "/message/chatroom/broadcast", **form)
+            await call(app, "/message/chatroom/broadcast", **form, isIncludeSender=1)
+            shown = [await message(of_alice) for _ in range(4)]
+            assert sorted(each.groupId for each in shown) == sorted(rooms * 2)
+            assert len({each.msgId for each in shown}) == 4
+            assert (await message(of_bob)).groupId == rooms[0], "only the one that includes him"
+
+    asyncio.run(scenario())
