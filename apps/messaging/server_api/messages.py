@@ -15,6 +15,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     flag,
     identifier,
@@ -31,6 +32,7 @@ from apps.routing.protocol.status import AckStatus
 RECEIVERS_MAX = 1000
 CONTENT_MAX = 128 * 1024  # bytes
 OBJECT_NAME_MAX = 32  # characters
+A_UID = "5FGT-7VA9-G4DD-4V5P"
 PATIENCE = 25.0  # s; lanes give up before, unless this process has not found its log since it started
 PUSH_MAX = 64 * 1024  # bytes of one push parameter; the contract bounds the whole body only
 
@@ -40,10 +42,16 @@ FORCE_PUSH_DETAIL = 8  # configFlag
 KEEP_LAST_MESSAGE, NEEDS_RECEIPT = 1, 2  # optionBits
 
 
+@described(type="string", maxLength=OBJECT_NAME_MAX)
 def object_name(name: str) -> str:
     if len(name) > OBJECT_NAME_MAX or not name.isprintable():
         raise ValueError(f"must be {OBJECT_NAME_MAX} printable characters at most")
     return name
+
+
+def uids(name: str, target: str) -> Answer:
+    """An example of the answer to a message."""
+    return {"messageUIDs": [{name: target, "messageUID": A_UID}], "messageUID?": A_UID}
 
 
 MESSAGE = (
@@ -82,9 +90,13 @@ ROOMS_MAX = 10  # chatrooms a call
     Param("toUserId", identifier, most=RECEIVERS_MAX),
     Param("isMentioned", flag, default=False),
     *MESSAGE,
+    answer=uids("groupId", "friends"),
 )
 async def publish_group(call: Call) -> Answer:
-    """Answered when it is committed. `toUserId`: only these members of the one group are shown it."""
+    """Send a message to groups, or to some members of one.
+
+    Answered when it is committed. `toUserId`: only these members of the one group are shown it.
+    """
     targets = call["toGroupId"]
     if call["toUserId"] and len(targets) > 1:
         raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
@@ -103,9 +115,13 @@ async def publish_group(call: Call) -> Answer:
     Param("toChatroomId", identifier, required=True, most=ROOMS_MAX),
     Param("priority", integer(1, 3)),  # rooms drop by class under load: /chatroom/message/priority
     *MESSAGE,
+    answer=uids("chatroomId", "lobby"),
 )
 async def publish_chatroom(call: Call) -> Answer:
-    """Answered when it is committed; rooms that do not exist are left out. The sender need not be in one."""
+    """Send a message to chatrooms.
+
+    Answered when it is committed; rooms that do not exist are left out. The sender need not be in one.
+    """
     targets, payload = call["toChatroomId"], up_stream(call).SerializeToString()
     sender, options = (
         (call.tenant.id, call["fromUserId"]),
@@ -115,9 +131,14 @@ async def publish_chatroom(call: Call) -> Answer:
     return answer_of("chatroomId", targets, replies, no_such=AckStatus.CHATROOM_NOT_FOUND)
 
 
-@endpoint("/message/discussion/publish", Param("toDiscussionId", identifier, required=True), *MESSAGE)
+@endpoint(
+    "/message/discussion/publish",
+    Param("toDiscussionId", identifier, required=True),
+    *MESSAGE,
+    answer=uids("discussionId", "talk"),
+)
 async def publish_discussion(call: Call) -> Answer:
-    """Answered when it is committed."""
+    """Send a message to a discussion. Answered when it is committed."""
     to, options = call["toDiscussionId"], FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"])
     payload = up_stream(call).SerializeToString()
     request = Request(call.tenant.id, call["fromUserId"], "pdMsgP", to, payload, options=options)
@@ -125,10 +146,16 @@ async def publish_discussion(call: Call) -> Answer:
 
 
 @endpoint(
-    "/message/private/publish", Param("toUserId", identifier, required=True, most=RECEIVERS_MAX), *MESSAGE
+    "/message/private/publish",
+    Param("toUserId", identifier, required=True, most=RECEIVERS_MAX),
+    *MESSAGE,
+    answer=uids("userId", "bob"),
 )
 async def publish_private(call: Call) -> Answer:
-    """Answered when every copy is committed. Receivers whose blacklist was honoured are left out of it."""
+    """Send a message to users.
+
+    Answered when every copy is committed. Receivers whose blacklist was honoured are left out of it.
+    """
     payload = up_stream(call).SerializeToString()
     receivers = call["toUserId"]
     options = FROM_SERVER
@@ -176,9 +203,13 @@ def _status(call: Call) -> bytes:
     "/statusmessage/private/publish",
     Param("toUserId", identifier, required=True, most=RECEIVERS_MAX),
     *STATUS,
+    answer=uids("userId", "bob"),
 )
 async def publish_private_status(call: Call) -> Answer:
-    """Shown to who is online; never stored, whatever its type. The sender's devices are not shown it."""
+    """Send users something that is shown to who is online and never stored, whatever its type.
+
+    The sender's devices are not shown it.
+    """
     options = FROM_SERVER | VERIFY_BLACKLIST * call["verifyBlacklist"]
     return await to_users(call, "ppMsgS", [_status(call)] * len(call["toUserId"]), options)
 
@@ -187,9 +218,10 @@ async def publish_private_status(call: Call) -> Answer:
     "/statusmessage/group/publish",
     Param("toGroupId", identifier, required=True, most=GROUPS_MAX),
     *STATUS,
+    answer=uids("groupId", "friends"),
 )
 async def publish_group_status(call: Call) -> Answer:
-    """Shown to members that are online; never stored, whatever its type."""
+    """Send groups something that is shown to members that are online and never stored, whatever its type."""
     sender, targets, payload = (call.tenant.id, call["fromUserId"]), call["toGroupId"], _status(call)
     replies = await committed(
         [Request(*sender, "pgMsgS", group, payload, options=FROM_SERVER) for group in targets]
