@@ -4,8 +4,8 @@
     def check_online(call: Call) -> Answer: ...
 
 A handler gets valid values only. One that is `async def` runs on the event loop and must not touch the ORM;
-any other runs in a thread. Its docstring is what the reference says of the endpoint: first, in a sentence, what
-it does.
+any other runs in a thread. Its docstring is what the reference says of the endpoint; its first sentence says
+what the endpoint does.
 
 The same declaration is what apps.messaging.server_api.openapi describes: types say their JSON schema, the
 example of the answer is where the schema of the answer comes from.
@@ -59,6 +59,7 @@ class Refused(Exception):
 
 T = TypeVar("T")
 Schema = dict[str, Any]
+MAX_BYTES = "x-max-bytes"  # JSON schema counts characters; every one of them is a byte at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def described(**schema: Any) -> Callable[[Callable[[str], T]], Type[T]]:
     return lambda read: Type(read, schema)
 
 
-@described(type="string", minLength=1, maxLength=ID_MAX, format="identifier")
+@described(type="string", minLength=1, maxLength=ID_MAX, **{MAX_BYTES: ID_MAX})
 def identifier(text: str) -> str:
     if len(text.encode()) > ID_MAX:
         raise ValueError(f"is longer than {ID_MAX} bytes")
@@ -87,8 +88,6 @@ def identifier(text: str) -> str:
 
 
 def text(max_bytes: int) -> Type[str]:
-    """Schemas count characters; every one of them is a byte at least."""
-
     def read(text: str) -> str:
         if len(text.encode()) > max_bytes:
             raise ValueError(f"is longer than {max_bytes} bytes")
@@ -96,7 +95,7 @@ def text(max_bytes: int) -> Type[str]:
             raise ValueError("has a NUL character")
         return text
 
-    return Type(read, {"type": "string", "maxLength": max_bytes})
+    return Type(read, {"type": "string", "maxLength": max_bytes, MAX_BYTES: max_bytes})
 
 
 def integer(low: int, high: int) -> Type[int]:
@@ -140,7 +139,7 @@ def json_object(max_bytes: int) -> Type[dict[str, Any]]:
             raise ValueError("must be a JSON object")
         return found
 
-    return Type(read, {"type": "object", "maxLength": max_bytes})
+    return Type(read, {"type": "object", MAX_BYTES: max_bytes})
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Param:
     """A parameter. One that is present and empty counts as absent, unless `may_be_empty`.
 
     `most` > 1 makes it a list: the parameter repeated, or ids joined by commas. An absent list is empty.
-    `about` is a sentence for the reference, where the name does not say it all.
+    `about` is a sentence for the reference, if the name means something else than it does elsewhere.
     """
 
     name: str

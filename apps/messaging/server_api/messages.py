@@ -75,7 +75,7 @@ MESSAGE = (
     # refused all the same, so that callers do not come to rely on them.
     Param("verifyFriend", flag),
     Param("contentAvailable", flag),
-    Param("count", integer(-1, 2**31 - 1)),
+    Param("count", integer(-1, 2**31 - 1), about="Of pushes to phones; not looked at yet."),
 )
 
 
