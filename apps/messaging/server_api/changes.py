@@ -118,7 +118,7 @@ OF_A_MESSAGE = (
 _METHODS = {PRIVATE: "ppMsgP", GROUP: "pgMsgP"}
 
 
-@described(type="array", items={"type": "string"})
+@described(type="string", contentMediaType="application/json")
 def keys(given: str) -> list[str]:
     """A JSON array of keys."""
     try:

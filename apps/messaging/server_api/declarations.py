@@ -195,6 +195,8 @@ class ListParam(Param):
             raise Refused(PARAMETER, f"{self.name} is required.")
         if len(given) > self.most:
             raise Refused(PARAMETER, f"{self.name} takes {self.most} values at most.")
+        if "" in given and not self.may_be_empty:
+            raise Refused(PARAMETER, f"{self.name} has an empty value.")
         try:
             return [self.parse("" if item == "null" and self.may_be_empty else item) for item in given]
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 from apps.accounts.signatures import BAD_SIGNATURE, LOCKED
@@ -72,6 +73,12 @@ def subject(endpoint: Endpoint) -> str:
     return _SUBJECTS.get(first, first.capitalize())
 
 
+def place(subject: str) -> tuple[int, str]:
+    """Where it belongs among the subjects."""
+    known = list(dict.fromkeys(_SUBJECTS.values()))
+    return (known.index(subject) if subject in known else len(known), subject)
+
+
 def codes(endpoint: Endpoint) -> list[int]:
     """What it may be refused with: what any endpoint may be, and what it says of itself."""
     of_some = {code for each in ENDPOINTS.values() for code in each.errors}
@@ -119,6 +126,24 @@ def example(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
+def form(endpoint: Endpoint) -> list[tuple[str, str]]:
+    """The same as a form has it."""
+    pairs: list[tuple[str, str]] = []
+    its = example(endpoint)
+    for param in endpoint.params:
+        value = its.get(param.name, [])
+        if isinstance(param, MapParam) and value:
+            pairs += [(f"{param.name}[{key}]", text) for key, text in value.items()]
+        else:
+            items = value if _is_list(param) or param.name not in its else [value]
+            pairs += [(param.name, _as_text(item)) for item in items]
+    return pairs
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _is_list(param: Param) -> bool:
     return isinstance(param, ListParam) or (param.most > 1 and not isinstance(param, MapParam))
 
@@ -164,8 +189,7 @@ def _body(endpoint: Endpoint) -> Schema:
 def _form_encoding(param: Param) -> Schema | None:
     if isinstance(param, MapParam):
         return {"style": "deepObject", "explode": True}
-    kind = param.schema.get("type", "string")
-    if kind in ("object", "array"):
+    if param.schema.get("type") == "object":
         return {"contentType": "application/json"}
     return {"style": "form", "explode": True} if _is_list(param) else None
 
@@ -221,7 +245,7 @@ def document() -> Schema:
             "forms or JSON. `.json` at the end of a path may be left out; with `.xml` the answer is XML.",
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(map(subject, in_order))],
+        "tags": [{"name": name} for name in sorted(set(map(subject, in_order)), key=place)],
         "security": [{name: [] for name in _HEADERS}],
         "paths": {f"{endpoint.path}.json": {"post": _operation(endpoint)} for endpoint in in_order},
         "components": {

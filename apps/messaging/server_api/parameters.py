@@ -32,7 +32,7 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "expansion": (False, "Whether values may be set on the message later."),
     "extra": ("", "A text of your own."),
     "extraContent": ({}, "The values that the message is sent with, if `expansion`."),
-    "extraKey": (["likes"], "The keys, a JSON array."),
+    "extraKey": ('["likes"]', "The keys: a JSON array as text."),
     "extraKeyVal": ({"likes": "1"}, "Key → value."),
     "fromUserId": (_USER, "In whose name."),
     "group": ({_GROUP: "Friends"}, "In a form: `group[ID]=NAME`, once for each group."),
@@ -81,7 +81,7 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "verifyFriend": (False, "Accepted; there are no friend lists."),
     "whiteUserIds": (_USER, "Who may send while the room is muted."),
 }
-_OF_TYPE: dict[str, Any] = {"boolean": True, "object": {}, "array": []}
+_OF_TYPE: dict[str, Any] = {"boolean": True, "object": {}}
 
 
 def meaning(param: Param) -> str:
@@ -93,7 +93,7 @@ def example(param: Param) -> Any:
     schema = param.schema
     if param.name in _TABLE:
         value = _TABLE[param.name][0]
-        kinds = {bool: "boolean", int: "integer", str: "string", dict: "object", list: "array"}
+        kinds = {bool: "boolean", int: "integer", str: "string", dict: "object"}
         if kinds[type(value)] == schema.get("type", "string"):
             return value
     if "enum" in schema:

@@ -1,14 +1,17 @@
-"""`/api/docs` and `/api/openapi.json`: what the declarations of the endpoints say, for people and programs."""
+"""`/api/docs` and `/api/openapi.json`: what the endpoints' declarations say, for people and for programs."""
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
 from apps.messaging.server_api import openapi, parameters
 from apps.messaging.server_api.declarations import (
@@ -43,7 +46,8 @@ def _page() -> bytes:
     subjects: dict[str, list[dict[str, Any]]] = {}
     for endpoint in ENDPOINTS.values():
         subjects.setdefault(openapi.subject(endpoint), []).append(_described(endpoint))
-    context = {"subjects": dict(sorted(subjects.items())), "codes": codes()}
+    in_order = sorted(subjects.items(), key=lambda item: openapi.place(item[0]))
+    context = {"subjects": dict(in_order), "codes": codes()}
     return render_to_string("server_api/reference.html", context).encode()
 
 
@@ -57,14 +61,20 @@ def _described(endpoint: Endpoint) -> dict[str, Any]:
     answer = openapi.shown({"code": 200, **endpoint.answer})
     return {
         "path": f"{endpoint.path}.json",
+        "bare": endpoint.path,
         "anchor": endpoint.path.strip("/").replace("/", "-"),
-        "summary": summary.rstrip("."),
-        "more": more,
+        "summary": _marked(summary.rstrip(".")),
+        "more": _marked(more),
         "parameters": [_parameter(param) for param in endpoint.params],
         "curl": curl(endpoint),
         "answer": json.dumps(answer, ensure_ascii=False, indent=2),
         "codes": openapi.codes(endpoint),
     }
+
+
+def _marked(says: str) -> SafeString:
+    """What is between backticks as code."""
+    return mark_safe(re.sub("`([^`]+)`", r"<code>\1</code>", escape(says)))  # it is escaped
 
 
 def _parameter(param: Param) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def _parameter(param: Param) -> dict[str, Any]:
         "required": param.required,
         "kind": kind,
         "default": default,
-        "meaning": parameters.meaning(param),
+        "meaning": _marked(parameters.meaning(param)),
     }
 
 
@@ -89,7 +99,7 @@ def _kind(schema: Schema) -> str:
         return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "integer":
         return f"whole number from {schema['minimum']} to {schema['maximum']}"
-    words = {"boolean": "0 or 1", "object": "JSON object", "array": "JSON array"}
+    words = {"boolean": "0 or 1", "object": "JSON object"}
     kind = words.get(schema.get("type", ""), "text")
     if MAX_BYTES in schema:
         return f"{kind} of up to {schema[MAX_BYTES]} bytes"
@@ -98,26 +108,10 @@ def _kind(schema: Schema) -> str:
 
 def curl(endpoint: Endpoint) -> str:
     """A call with what is required, by the shell function that the page begins with."""
-    body = openapi.example(endpoint)
     if any(isinstance(param, ListParam) for param in endpoint.params):
-        text = json.dumps(body, ensure_ascii=False)
+        text = json.dumps(openapi.example(endpoint), ensure_ascii=False)
         options = ["-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"]
     else:
-        options = [f"--data-urlencode {shlex.quote(pair)}" for pair in _form(body)] or ["-d ''"]
+        pairs = [f"{name}={value}" for name, value in openapi.form(endpoint)]
+        options = [f"--data-urlencode {shlex.quote(pair)}" for pair in pairs] or ["-d ''"]
     return " \\\n  ".join([f"imcloud {endpoint.path}.json", *options])
-
-
-def _form(body: dict[str, Any]) -> list[str]:
-    pairs: list[str] = []
-    for name, value in body.items():
-        by_key = isinstance(value, dict) and name in ("group", "chatroom")
-        items = value if isinstance(value, list) else [value]
-        if by_key:
-            pairs += [f"{name}[{key}]={text}" for key, text in value.items()]
-        else:
-            pairs += [f"{name}={_text(item)}" for item in items]
-    return pairs
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
