@@ -124,16 +124,26 @@ def flag(text: str) -> bool:
     return text.lower() in ("1", "true")
 
 
+def strict_json(text: str) -> Any:
+    """Without Python's NaN and Infinity, which no client can read. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def json_object(max_bytes: int) -> Type[dict[str, Any]]:
     limited = text(max_bytes)
 
     def read(text: str) -> dict[str, Any]:
+        limited(text)
         try:
-            found = json.loads(limited(text))
+            found = strict_json(text)
             json.dumps(
                 found, ensure_ascii=False
             ).encode()  # half a surrogate pair can be spelled, not sent on
-        except (UnicodeEncodeError, json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise ValueError("must be a JSON object")

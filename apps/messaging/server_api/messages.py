@@ -21,6 +21,7 @@ from apps.messaging.server_api.declarations import (
     identifier,
     integer,
     json_object,
+    strict_json,
     text,
 )
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
@@ -282,7 +283,7 @@ def up_stream(call: Call) -> UpStreamMessage:
 def _check_built_in(content: str) -> None:
     """SDKs parse the content of built-in types as JSON; other text would break their receiving loop."""
     try:
-        valid = isinstance(json.loads(content), dict)
+        valid = isinstance(strict_json(content), dict)
     except (ValueError, RecursionError):
         valid = False
     if not valid:

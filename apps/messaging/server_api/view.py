@@ -11,6 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 
@@ -23,6 +24,7 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     groups,
     messages,
     not_offered,
+    replays,
     system,
     templates,
     users,
@@ -82,6 +84,8 @@ async def _answer(request: HttpRequest, path: str) -> Answer:
     if endpoint is None or request.method != "POST":
         raise Refused(NOT_FOUND, "There is no such path; every path is called with POST.")
     tenant = signer(request.headers, directory.current.by_key)
+    if settings.SIGNATURE_WINDOW or settings.SIGNATURE_ONCE:
+        await replays.check(request.headers, tenant)
     try:
         fields = parse(_body(request))
     except BadBody as error:

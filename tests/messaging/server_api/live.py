@@ -12,6 +12,7 @@ from apps.routing.protocol.packets import Publish, Query, QueryAck, decode_downs
 from bench.client import websocket_url
 from bench.tokens import App
 from bench.wire import Wire
+from tests.messaging.server_api.documented import check_answer
 
 PATIENCE = 20.0  # s
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -20,9 +21,11 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 def post(app: App, path: str, **form: Any) -> dict[str, Any]:
     connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=PATIENCE)
     try:
-        return app.post(connection, f"{path}.json", **form)
+        answer = app.post(connection, f"{path}.json", **form)
     finally:
         connection.close()
+    check_answer(path, answer)
+    return answer
 
 
 class Client:
