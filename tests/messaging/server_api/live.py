@@ -1,8 +1,10 @@
 """Calls of a running stack's server API, and connections that see their effects."""
 
 import asyncio
+import hashlib
 import http.client
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +28,13 @@ def post(app: App, path: str, **form: Any) -> dict[str, Any]:
         connection.close()
     check_answer(path, answer)
     return answer
+
+
+def headers(app: App) -> dict[str, str]:
+    """Those of a signed call."""
+    nonce, timestamp = "1", str(int(time.time()))
+    signature = hashlib.sha1((app.secret + nonce + timestamp).encode()).hexdigest()
+    return {"App-Key": app.key, "Nonce": nonce, "Timestamp": timestamp, "Signature": signature}
 
 
 class Client:

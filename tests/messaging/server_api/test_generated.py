@@ -1,7 +1,5 @@
 """Requests generated from the OpenAPI document, valid and invalid ones, against a running stack."""
 
-import hashlib
-import time
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 
 from apps.messaging.server_api import openapi, view  # noqa: F401  (it declares the endpoints)
 from bench.tokens import App
+from tests.messaging.server_api.live import headers
 
 EXAMPLES = 4  # of an endpoint
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -24,12 +23,6 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 # What is at the limits of each parameter is in test_transport.
 config = schemathesis.Config.from_dict({"phases": {"coverage": {"enabled": False}}})
 document = schemathesis.openapi.from_dict(openapi.document(), config=config)
-
-
-def signed(app: App) -> dict[str, str]:
-    nonce, timestamp = "1", str(int(time.time()))
-    signature = hashlib.sha1((app.secret + nonce + timestamp).encode()).hexdigest()
-    return {"App-Key": app.key, "Nonce": nonce, "Timestamp": timestamp, "Signature": signature}
 
 
 @pytest.fixture(scope="module")
@@ -54,4 +47,4 @@ def session() -> requests.Session:
 def test_generated_requests_are_answered_as_documented(
     case: schemathesis.Case, app: App, session: requests.Session
 ) -> None:
-    case.call_and_validate(base_url=app.url, headers=signed(app), session=session, checks=CHECKS)
+    case.call_and_validate(base_url=app.url, headers=headers(app), session=session, checks=CHECKS)
