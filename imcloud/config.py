@@ -241,6 +241,18 @@ class Config:
         "100",
         "Queries that it may ask at once, if there is a limit. SDKs ask about ten as they connect.",
     )
+    signature_window: int = option(
+        number(0, 86_400),
+        "0",
+        "Seconds that the Timestamp of a call of the server API may be away from this machine's clock. 0: "
+        "any moment is taken, as some SDKs sign once and repeat that for as long as they run.",
+    )
+    signature_once: bool = option(
+        flag,
+        "0",
+        "1 refuses a call of the server API whose signature was seen before, in the last ten minutes or in "
+        "twice IMCLOUD_SIGNATURE_WINDOW if that is set; SDKs that repeat their signature cannot call then.",
+    )
     time_zone: str = option(time_zone, "UTC", "The time zone of the admin pages.")
     allowed_hosts: tuple[str, ...] = option(
         names, "*", "The Host names that are answered, separated by commas; * for all."

@@ -20,6 +20,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     flag,
     identifier,
@@ -78,7 +79,7 @@ async def _sent(request: Request) -> Answer:
     Param("disableUpdateLastMsg", flag, default=False),
 )
 async def recall_message(call: Call) -> Answer:
-    """Both sides, and all devices of the one in whose name it is done, are told."""
+    """Recall a message. Both sides, and all devices of the one in whose name it is done, are told."""
     if call["conversationType"] not in (PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM, ULTRA_GROUP):
         raise Refused(PARAMETER, "conversationType must be 1, 2, 3, 4, 6 or 10.")
     if call["conversationType"] not in (*recall.KINDS, SYSTEM):
@@ -117,6 +118,7 @@ OF_A_MESSAGE = (
 _METHODS = {PRIVATE: "ppMsgP", GROUP: "pgMsgP"}
 
 
+@described(type="string", contentMediaType="application/json")
 def keys(given: str) -> list[str]:
     """A JSON array of keys."""
     try:
@@ -152,12 +154,13 @@ async def _expand(call: Call, content: bytes) -> Answer:
     Param("extraKeyVal", json_object(EXPANSION_MAX), required=True),
 )
 async def set_expansion(call: Call) -> Answer:
+    """Set values of a message that was sent with expansion."""
     return await _expand(call, expansions.content(call["msgUID"], put=call["extraKeyVal"]))
 
 
 @endpoint("/message/expansion/delete", *OF_A_MESSAGE, Param("extraKey", keys, required=True))
 async def delete_expansion(call: Call) -> Answer:
-    """Keys that are not there need not be deleted."""
+    """Delete values of a message. Keys that are not there need not be deleted."""
     return await _expand(call, expansions.content(call["msgUID"], delete=call["extraKey"]))
 
 
@@ -165,9 +168,13 @@ async def delete_expansion(call: Call) -> Answer:
     "/message/expansion/query",
     Param("msgUID", identifier, required=True),
     Param("pageNo", integer(1, PAGES_MAX), default=1),
+    answer={"extraContent": {"<key>": {"v": "1", "ts": 1769860800000}}},
 )
 async def query_expansion(call: Call) -> Answer:
-    """By key; of an unknown message, nothing. A SET that lags behind knows less than another."""
+    """A message's values.
+
+    By key; of an unknown message, nothing. A SET that lags behind knows less than another.
+    """
     request = Request(call.tenant.id, "", "readExpansion", "", msgpack.packb(call["msgUID"]))
     found: list[dict[str, Any]] = [values for values in await results_of_all_sets(call, request) if values]
     nothing: dict[str, Any] = {}

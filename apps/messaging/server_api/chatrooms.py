@@ -101,21 +101,25 @@ def _results(replies: list[Any]) -> list[Any]:
     MapParam("chatroom", identifier, required=True, most=ROOMS_A_CALL, parse_value=text(NAME_MAX)),
 )
 async def create(call: Call) -> Answer:
-    """Rooms that exist stay as they are."""
+    """Make chatrooms. Rooms that exist stay as they are."""
     await asyncio.gather(*(manage(call, room, "create", name) for room, name in call["chatroom"].items()))
     return {}
 
 
 @endpoint("/chatroom/destroy", ROOMS)
 async def destroy(call: Call) -> Answer:
-    """Members are told. Rooms that do not exist need not be destroyed."""
+    """Destroy chatrooms. Members are told. Rooms that do not exist need not be destroyed."""
     await manage_all(call, call["chatroomId"], "destroy")
     return {}
 
 
-@endpoint("/chatroom/query", ROOMS)
+@endpoint(
+    "/chatroom/query",
+    ROOMS,
+    answer={"chatRooms": [{"chrmId": "lobby", "name": "Lobby", "time": "2026-01-31 12:00:00"}]},
+)
 async def query(call: Call) -> Answer:
-    """Those of the rooms that exist."""
+    """Those of these chatrooms that exist."""
     found = await manage_all(call, call["chatroomId"], "info")
     return {
         "chatRooms": [
@@ -131,9 +135,13 @@ async def query(call: Call) -> Answer:
     ROOM,
     Param("count", integer(1, MEMBERS_MAX), default=MEMBERS_MAX),
     Param("order", integer(1, 2), default=1),
+    answer={"total": 1, "users": [{"id": "alice", "time": "2026-01-31 12:00:00"}]},
 )
 async def members(call: Call) -> Answer:
-    """Order 1: those first who joined first; 2: who joined last. Of an unknown room, nobody."""
+    """Who is in a chatroom, and since when.
+
+    Order 1: those first who joined first; 2: who joined last. Of an unknown room, nobody.
+    """
     total, found = await manage(call, call["chatroomId"], "members", call["count"], call["order"] == 2)
     return {"total": total, "users": [{"id": user, "time": clock(joined)} for user, joined in found]}
 
@@ -156,7 +164,10 @@ DESTROY_TIME = Param("destroyTime", integer(60, 10080), default=60)
     Param("entryInfo", json_object(ENTRY_BYTES), default={}),
 )
 async def create_one(call: Call) -> Answer:
-    """With its rules; one that exists stays as it is, but for what is added to it."""
+    """Make one chatroom, with rules and first entries.
+
+    One that exists stays as it is, but for what is added to it.
+    """
     room, policy = call["chatroomId"], (call["destroyType"], call["destroyTime"])
     if call["entryInfo"] and not call["entryOwnerId"]:
         raise Refused(PARAMETER, "entryInfo needs entryOwnerId.")
@@ -177,15 +188,29 @@ async def create_one(call: Call) -> Answer:
     Param("destroyTime", integer(60, 10080), required=True),
 )
 async def set_destroyed(call: Call) -> Answer:
-    """0: so many minutes after the last was said; 1: so many after it was made."""
+    """Say when a chatroom ends by itself.
+
+    0: so many minutes after the last was said; 1: so many after it was made.
+    """
     policy = {"destroyed": call["destroyType"], "destroy_after": call["destroyTime"]}
     await manage(call, call["chatroomId"], "change", policy)
     return {}
 
 
-@endpoint("/chatroom/get", ROOM)
+@endpoint(
+    "/chatroom/get",
+    ROOM,
+    answer={
+        "chatroomId": "lobby",
+        "createTime": 1769860800000,
+        "memberCount": 1,
+        "destroyType": 0,
+        "destroyTime": 60,
+        "ban": False,
+    },
+)
 async def get(call: Call) -> Answer:
-    """Of an unknown room, zeros."""
+    """A chatroom's rules and number of members. Of an unknown room, zeros."""
     room = await manage(call, call["chatroomId"], "info") or {}
     return {
         "chatroomId": call["chatroomId"],
@@ -197,14 +222,21 @@ async def get(call: Call) -> Answer:
     }
 
 
-@endpoint("/chatroom/user/exist", ROOM, Param("userId", identifier, required=True))
+@endpoint("/chatroom/user/exist", ROOM, Param("userId", identifier, required=True), answer={"isInChrm": True})
 async def is_member(call: Call) -> Answer:
+    """Whether a user is in a chatroom."""
     (found,) = await manage(call, call["chatroomId"], "are_members", [call["userId"]])
     return {"isInChrm": found}
 
 
-@endpoint("/chatroom/users/exist", ROOM, Param("userId", identifier, required=True, most=MEMBERS_A_CALL))
+@endpoint(
+    "/chatroom/users/exist",
+    ROOM,
+    Param("userId", identifier, required=True, most=MEMBERS_A_CALL),
+    answer={"result": [{"userId": "alice", "isInChrm": 1}]},
+)
 async def are_members(call: Call) -> Answer:
+    """Which of these users are in a chatroom."""
     found = await manage(call, call["chatroomId"], "are_members", call["userId"])
     users = zip(call["userId"], found, strict=True)
     return {"result": [{"userId": user, "isInChrm": int(is_in)} for user, is_in in users]}
@@ -212,7 +244,10 @@ async def are_members(call: Call) -> Answer:
 
 @endpoint("/chatroom/join", ROOM, Param("userId", identifier, required=True, most=MEMBERS_A_CALL))
 async def join(call: Call) -> Answer:
-    """Without a connection they are out again in half a minute, unless they are kept."""
+    """Put users into a chatroom.
+
+    Without a connection they are out again in half a minute, unless they are kept.
+    """
     await manage(call, call["chatroomId"], "join", call["userId"])
     return {}
 
@@ -220,30 +255,28 @@ async def join(call: Call) -> Answer:
 # --- how a room is kept, and what it shows
 
 
-def _switch(path: str, column: str, value: bool) -> None:
-    @endpoint(path, ROOM, *NOTICE)
+def _switch(path: str, column: str, value: bool, summary: str) -> None:
+    @endpoint(path, ROOM, *NOTICE, summary=summary)
     async def switch(call: Call) -> Answer:
         await manage(call, call["chatroomId"], "change", {column: value})
         return {}
 
 
-for path_, column_, value_ in (
-    ("/chatroom/ban/add", "muted", True),
-    ("/chatroom/ban/rollback", "muted", False),
-    ("/chatroom/message/stopDistribution", "held", True),
-    ("/chatroom/message/resumeDistribution", "held", False),
-    ("/chatroom/keepalive/add", "kept", True),
-    ("/chatroom/keepalive/remove", "kept", False),
-):
-    _switch(path_, column_, value_)
+_switch("/chatroom/ban/add", "muted", True, "Mute a whole chatroom.")
+_switch("/chatroom/ban/rollback", "muted", False, "Let everybody in a chatroom send again.")
+_switch("/chatroom/message/stopDistribution", "held", True, "Deliver no messages of a chatroom.")
+_switch("/chatroom/message/resumeDistribution", "held", False, "Deliver a chatroom's messages again.")
+_switch("/chatroom/keepalive/add", "kept", True, "Keep a chatroom from ending by itself.")
+_switch("/chatroom/keepalive/remove", "kept", False, "Let a chatroom end by itself again.")
 
 
 async def _named(call: Call, which: str) -> list[str]:
     return sorted(room for rooms in await in_all_sets(call, "named", which) for room in rooms)
 
 
-@endpoint("/chatroom/keepalive/query")
+@endpoint("/chatroom/keepalive/query", answer={"chatroomIds": ["lobby"]})
 async def kept(call: Call) -> Answer:
+    """The chatrooms that do not end by themselves."""
     return {"chatroomIds": await _named(call, "kept")}
 
 
@@ -251,14 +284,17 @@ async def kept(call: Call) -> Answer:
     "/chatroom/ban/query",
     Param("page", integer(1, 1 << 20), default=1),
     Param("size", integer(1, MUTED_PAGE), default=MUTED_PAGE),
+    answer={"chatroomIds": ["lobby"]},
 )
 async def muted(call: Call) -> Answer:
+    """The chatrooms that are muted as a whole."""
     begin = (call["page"] - 1) * call["size"]
     return {"chatroomIds": (await _named(call, "muted"))[begin : begin + call["size"]]}
 
 
-@endpoint("/chatroom/ban/check", ROOM)
+@endpoint("/chatroom/ban/check", ROOM, answer={"status": 1})
 async def is_muted(call: Call) -> Answer:
+    """Whether a chatroom is muted as a whole: 1 or 0."""
     room = await manage(call, call["chatroomId"], "info") or {}
     return {"status": int(room.get("muted", False))}
 
@@ -295,7 +331,7 @@ OWNER = Param("userId", identifier, required=True)
     *KEY_NOTICE,
 )
 async def set_entry(call: Call) -> Answer:
-    """Whoever has set it before."""
+    """Set one entry of a chatroom, whoever has set it before."""
     values = {call["key"]: call["value"]}
     await put_entries(call, call["chatroomId"], call["userId"], values, with_owner=call["autoDelete"])
     return {}
@@ -309,6 +345,7 @@ async def set_entry(call: Call) -> Answer:
     Param("entryInfo", json_object(ENTRY_BYTES), required=True),
 )
 async def set_entries(call: Call) -> Answer:
+    """Set several entries of a chatroom."""
     if len(call["entryInfo"]) > ENTRIES_A_CALL:
         raise Refused(PARAMETER, f"entryInfo takes {ENTRIES_A_CALL} keys at most.")
     room, owner = call["chatroomId"], call["entryOwnerId"]
@@ -318,13 +355,29 @@ async def set_entries(call: Call) -> Answer:
 
 @endpoint("/chatroom/entry/remove", ROOM, OWNER, KEY_PARAM, *KEY_NOTICE)
 async def remove_entry(call: Call) -> Answer:
+    """Remove an entry of a chatroom."""
     await put_entries(call, call["chatroomId"], call["userId"], {call["key"]: None}, with_owner=False)
     return {}
 
 
-@endpoint("/chatroom/entry/query", ROOM, Param("keys", text(128), most=ENTRIES_MAX))
+@endpoint(
+    "/chatroom/entry/query",
+    ROOM,
+    Param("keys", text(128), most=ENTRIES_MAX),
+    answer={
+        "keys": [
+            {
+                "key": "topic",
+                "value": "Tea",
+                "userId": "alice",
+                "autoDelete": "0",
+                "lastSetTime": "2026-01-31T12:00:00.000Z",
+            }
+        ]
+    },
+)
 async def entries(call: Call) -> Answer:
-    """All of them, when no key is named."""
+    """A chatroom's entries. All of them, when no key is named."""
     found = await manage(call, call["chatroomId"], "entries", call["keys"] or None)
     return {
         "keys": [

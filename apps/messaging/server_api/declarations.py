@@ -4,17 +4,22 @@
     def check_online(call: Call) -> Answer: ...
 
 A handler gets valid values only. One that is `async def` runs on the event loop and must not touch the ORM;
-any other runs in a thread.
+any other runs in a thread. Its docstring is what the reference says of the endpoint; its first sentence says
+what the endpoint does.
+
+The same declaration is what apps.messaging.server_api.openapi describes: types say their JSON schema, the
+example of the answer is where the schema of the answer comes from.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.utils import timezone
 
@@ -23,17 +28,18 @@ from apps.accounts.signatures import BAD_SIGNATURE, LOCKED
 from apps.messaging.server_api.body import Fields
 
 ID_MAX = 64  # bytes of a user, group or chatroom id
-INTERNAL, PARAMETER, NOT_FOUND = 1000, 1002, 404
-BODY_TOO_LARGE, TIMEOUT = 1508, 1050
+INTERNAL, PARAMETER, NOT_FOUND, GROUP_FULL = 1000, 1002, 404, 405
+NOT_OFFERED, BODY_TOO_LARGE, TIMEOUT = 1009, 1508, 1050
 # Business code -> HTTP status. SDKs fail over to another host on 5xx, so those mean "try again" only.
 HTTP_STATUS = {
     200: 200,
     NOT_FOUND: 404,
-    405: 405,  # a group is full
+    GROUP_FULL: 405,
     INTERNAL: 500,
     PARAMETER: 400,
     BAD_SIGNATURE: 401,
     LOCKED: 401,
+    NOT_OFFERED: 430,
     TIMEOUT: 504,
     BODY_TOO_LARGE: 400,
 }
@@ -51,6 +57,28 @@ class Refused(Exception):
         self.extra = extra
 
 
+T = TypeVar("T")
+Schema = dict[str, Any]
+MAX_BYTES = "x-max-bytes"  # JSON schema counts characters; every one of them is a byte at least
+
+
+@dataclass(frozen=True, eq=False)
+class Type(Generic[T]):
+    """A type of parameters: how one is read from its text, raising ValueError, and how JSON schema has it."""
+
+    read: Callable[[str], T]
+    schema: Schema
+
+    def __call__(self, text: str) -> T:
+        return self.read(text)
+
+
+def described(**schema: Any) -> Callable[[Callable[[str], T]], Type[T]]:
+    """Make a type of a function that reads it."""
+    return lambda read: Type(read, schema)
+
+
+@described(type="string", minLength=1, maxLength=ID_MAX, **{MAX_BYTES: ID_MAX})
 def identifier(text: str) -> str:
     if len(text.encode()) > ID_MAX:
         raise ValueError(f"is longer than {ID_MAX} bytes")
@@ -59,24 +87,24 @@ def identifier(text: str) -> str:
     return text
 
 
-def text(max_bytes: int) -> Callable[[str], str]:
-    def parse(text: str) -> str:
+def text(max_bytes: int) -> Type[str]:
+    def read(text: str) -> str:
         if len(text.encode()) > max_bytes:
             raise ValueError(f"is longer than {max_bytes} bytes")
         if "\0" in text:
             raise ValueError("has a NUL character")
         return text
 
-    return parse
+    return Type(read, {"type": "string", "maxLength": max_bytes, MAX_BYTES: max_bytes})
 
 
-def integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
+def integer(low: int, high: int) -> Type[int]:
+    def read(text: str) -> int:
         if not re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", text) or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(text)
 
-    return parse
+    return Type(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
 LAST_MOMENT = 253_402_300_799_999  # ms: the end of the year 9999
@@ -88,6 +116,7 @@ def clock(at: int) -> str:
     return timezone.localtime(datetime.fromtimestamp(at / 1000, UTC)).strftime("%Y-%m-%d %H:%M:%S")
 
 
+@described(type="boolean")
 def flag(text: str) -> bool:
     """0 or 1, or a boolean as this or that language prints it."""
     if text.lower() not in ("0", "1", "true", "false"):
@@ -95,22 +124,32 @@ def flag(text: str) -> bool:
     return text.lower() in ("1", "true")
 
 
-def json_object(max_bytes: int) -> Callable[[str], dict[str, Any]]:
+def strict_json(text: str) -> Any:
+    """Without Python's NaN and Infinity, which no client can read. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def json_object(max_bytes: int) -> Type[dict[str, Any]]:
     limited = text(max_bytes)
 
-    def parse(text: str) -> dict[str, Any]:
+    def read(text: str) -> dict[str, Any]:
+        limited(text)
         try:
-            found = json.loads(limited(text))
+            found = strict_json(text)
             json.dumps(
                 found, ensure_ascii=False
             ).encode()  # half a surrogate pair can be spelled, not sent on
-        except (UnicodeEncodeError, json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise ValueError("must be a JSON object")
         return found
 
-    return parse
+    return Type(read, {"type": "object", MAX_BYTES: max_bytes})
 
 
 @dataclass(frozen=True)
@@ -118,6 +157,7 @@ class Param:
     """A parameter. One that is present and empty counts as absent, unless `may_be_empty`.
 
     `most` > 1 makes it a list: the parameter repeated, or ids joined by commas. An absent list is empty.
+    `about` is a sentence for the reference, if the name means something else than it does elsewhere.
     """
 
     name: str
@@ -126,6 +166,12 @@ class Param:
     default: Any = None
     most: int = 1
     may_be_empty: bool = False
+    about: str = ""
+
+    @property
+    def schema(self) -> Schema:
+        """JSON schema of one value of it. A type that does not describe itself is a text."""
+        return getattr(self.parse, "schema", {"type": "string"})
 
     def value(self, fields: Fields) -> Any:
         """Its valid value. Raises Refused."""
@@ -159,6 +205,8 @@ class ListParam(Param):
             raise Refused(PARAMETER, f"{self.name} is required.")
         if len(given) > self.most:
             raise Refused(PARAMETER, f"{self.name} takes {self.most} values at most.")
+        if "" in given and not self.may_be_empty:
+            raise Refused(PARAMETER, f"{self.name} has an empty value.")
         try:
             return [self.parse("" if item == "null" and self.may_be_empty else item) for item in given]
         except ValueError as error:
@@ -171,9 +219,24 @@ class MapParam(Param):
 
     parse_value: Callable[[str], Any] = str
 
+    @property
+    def schema(self) -> Schema:
+        value: Schema = getattr(self.parse_value, "schema", {"type": "string"})
+        return {"type": "object", "additionalProperties": value, "maxProperties": self.most}
+
+    def _nested(self, fields: Fields) -> dict[str, str]:
+        """What a JSON body has under the name itself: an object of texts."""
+        try:
+            found = json.loads(fields[self.name][0])
+        except (KeyError, IndexError, ValueError, RecursionError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items()}
+
     def value(self, fields: Fields) -> dict[Any, Any]:
         begin = f"{self.name}["
-        given = {
+        given = self._nested(fields) or {
             name[len(begin) : -1]: values[0]
             for name, values in fields.items()
             if name.startswith(begin) and name.endswith("]") and values
@@ -202,12 +265,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`answer`: an example of what a success answers besides its code."""
+    """`answer`: an example of what a success answers besides its code.
+
+    In it, a name that ends with `?` is not always there, and one in angle brackets stands for any name.
+    `errors`: the codes of refusals besides those that every endpoint may answer.
+    """
 
     path: str
     params: tuple[Param, ...]
     handler: Handler
     answer: Answer
+    errors: tuple[int, ...]
+    says: str
 
     def call(self, tenant: TenantEntry, fields: Fields) -> Call:
         """The request with its values checked; what is not declared is ignored. Raises Refused."""
@@ -217,11 +286,17 @@ class Endpoint:
 ENDPOINTS: dict[str, Endpoint] = {}
 
 
-def endpoint(path: str, *params: Param, answer: Answer | None = None) -> Callable[[Handler], Handler]:
-    """Declare the handler of a path, which is written without suffix."""
+def endpoint(
+    path: str, *params: Param, answer: Answer | None = None, errors: tuple[int, ...] = (), summary: str = ""
+) -> Callable[[Handler], Handler]:
+    """Declare the handler of a path, which is written without suffix.
+
+    `summary` is for handlers that are made several times; what others do is in their docstring.
+    """
 
     def declare(handler: Handler) -> Handler:
-        ENDPOINTS[path] = Endpoint(path, params, handler, answer or {})
+        says = " ".join((summary or inspect.getdoc(handler) or "").split())
+        ENDPOINTS[path] = Endpoint(path, params, handler, answer or {}, errors, says)
         return handler
 
     return declare

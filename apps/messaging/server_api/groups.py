@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from apps.messaging import exchange, groups, log, tenant_rules
 from apps.messaging.models import GroupRule
 from apps.messaging.server_api.declarations import (
+    GROUP_FULL,
     INTERNAL,
     PARAMETER,
     Answer,
@@ -32,7 +33,6 @@ from apps.routing.topology import home, slot
 USERS_A_CALL = 1000
 GROUPS_A_CALL = 20
 NAME_MAX = 256  # bytes: 64 characters of any script
-GROUP_FULL = 405  # also the HTTP status
 MINUTES_MAX = 43200
 MUTED_PAGE = 200
 PAGES_MAX = 1 << 20
@@ -95,46 +95,53 @@ async def _change(call: Call, changes: Sequence[tuple[str, str, Sequence[str], s
     return {}
 
 
-@endpoint("/group/create", USERS, GROUP, Param("groupName", text(NAME_MAX), required=True))
+@endpoint(
+    "/group/create", USERS, GROUP, Param("groupName", text(NAME_MAX), required=True), errors=(GROUP_FULL,)
+)
 async def create(call: Call) -> Answer:
-    """A group that exists gets these members and this name."""
+    """Make a group of these members. A group that exists gets these members and this name."""
     return await change(call, groups.JOIN, call["userId"], call["groupName"])
 
 
-@endpoint("/group/join", USERS, GROUP, Param("groupName", text(NAME_MAX), default=""))
+@endpoint("/group/join", USERS, GROUP, Param("groupName", text(NAME_MAX), default=""), errors=(GROUP_FULL,))
 async def join(call: Call) -> Answer:
-    """A group that does not exist is made."""
+    """Add members to a group. A group that does not exist is made."""
     return await change(call, groups.JOIN, call["userId"], call["groupName"])
 
 
 @endpoint("/group/quit", USERS, GROUP)
 async def quit_group(call: Call) -> Answer:
-    """Who is no member need not quit."""
+    """Take members out of a group. Who is no member need not quit."""
     return await change(call, groups.QUIT, call["userId"])
 
 
 @endpoint("/group/dismiss", USER, GROUP)
 async def dismiss(call: Call) -> Answer:
-    """All members leave; what they were sent stays theirs."""
+    """Dissolve a group. All members leave; what they were sent stays theirs."""
     return await change(call, groups.DISMISS, ())
 
 
 @endpoint("/group/refresh", GROUP, Param("groupName", text(NAME_MAX), required=True))
 async def refresh(call: Call) -> Answer:
-    """A new name."""
+    """Give a group a new name."""
     return await change(call, groups.JOIN, (), call["groupName"])
 
 
-@endpoint("/group/user/query", GROUP)
+@endpoint("/group/user/query", GROUP, answer={"id": "friends", "users": [{"id": "alice"}]})
 def members(call: Call) -> Answer:
-    """Those first who came first."""
+    """A group's members. Those first who came first."""
     found = groups.members(home(call.tenant.id, call["groupId"]), call.tenant.id, call["groupId"])
     return {"id": call["groupId"], "users": [{"id": user} for user in found]}
 
 
-@endpoint("/group/sync", USER, MapParam("group", identifier, most=USERS_A_CALL, parse_value=text(NAME_MAX)))
+@endpoint(
+    "/group/sync",
+    USER,
+    MapParam("group", identifier, most=USERS_A_CALL, parse_value=text(NAME_MAX)),
+    errors=(GROUP_FULL,),
+)
 async def sync(call: Call) -> Answer:
-    """The user is in these groups and in no others from then on."""
+    """Have a user be in these groups and in no others from now on."""
     user, wanted = call["userId"], call["group"]
     now = {name for name, _ in await sync_to_async(_groups_of, thread_sensitive=False)(call.tenant.id, user)}
     changes: list[tuple[str, str, Sequence[str], str]] = [
@@ -156,9 +163,13 @@ def _groups_of(tenant: int, user: str) -> list[tuple[str, int]]:
     USER,
     Param("page", integer(1, PAGES_MAX), default=1),
     Param("size", integer(1, USERS_A_CALL), default=USERS_A_CALL),
+    answer={"groups": [{"id": "friends", "name": "Friends"}]},
 )
 def of_user(call: Call) -> Answer:
-    """By id. The name of a group whose SET is away is not known: the call is to be tried again."""
+    """The groups that a user is in.
+
+    By id. The name of a group whose SET is away is not known: the call is to be tried again.
+    """
     found = [group for group, _ in _groups_of(call.tenant.id, call["userId"])]
     page = found[(call["page"] - 1) * call["size"] : call["page"] * call["size"]]
     names: dict[str, str] = {}
@@ -202,7 +213,10 @@ def _listed(call: Call, group: str, kind: int) -> list[tuple[str, int]]:
     Param("minute", integer(0, MINUTES_MAX), required=True),
 )
 def mute(call: Call) -> Answer:
-    """In one group, or in all; also who is not in it yet. 0 minutes: for ever."""
+    """Keep users from sending to a group, or to all groups; also who is not in it yet.
+
+    0 minutes: for ever.
+    """
     until = log.now() + call["minute"] * 60_000 if call["minute"] else END
     if call["groupId"] is None:
         tenant_rules.add(call.tenant.id, Everywhere.GROUP_MUTED, call["userId"], until)
@@ -213,7 +227,7 @@ def mute(call: Call) -> Answer:
 
 @endpoint("/group/user/gag/rollback", SOME_USERS, GROUP_OR_ALL)
 def unmute(call: Call) -> Answer:
-    """Who is not muted need not be unmuted."""
+    """Let muted members send again. Who is not muted need not be unmuted."""
     if call["groupId"] is None:
         tenant_rules.remove(call.tenant.id, Everywhere.GROUP_MUTED, call["userId"])
     else:
@@ -221,9 +235,11 @@ def unmute(call: Call) -> Answer:
     return {}
 
 
-@endpoint("/group/user/gag/list", GROUP_OR_ALL)
+@endpoint(
+    "/group/user/gag/list", GROUP_OR_ALL, answer={"users": [{"userId": "bob", "time": "2026-01-31 12:00:00"}]}
+)
 def muted(call: Call) -> Answer:
-    """Until when; of all groups, when none is named."""
+    """Who is muted in a group, and until when; in all groups, when none is named."""
     if call["groupId"] is None:
         found = tenant_rules.listed(call.tenant.id, Everywhere.GROUP_MUTED)
     else:
@@ -233,7 +249,10 @@ def muted(call: Call) -> Answer:
 
 @endpoint("/group/ban/add", SOME_GROUPS)
 def mute_all(call: Call) -> Answer:
-    """Of these groups, only those who are exempt may send; also of groups that are made later."""
+    """Mute whole groups.
+
+    Of these groups, only those who are exempt may send; also of groups that are made later.
+    """
     for group in call["groupId"]:
         _put(call, group, [""], Rule.ALL_MUTED)
     return {}
@@ -241,6 +260,7 @@ def mute_all(call: Call) -> Answer:
 
 @endpoint("/group/ban/rollback", SOME_GROUPS)
 def unmute_all(call: Call) -> Answer:
+    """Let everybody in these groups send again."""
     for group in call["groupId"]:
         _take(call, group, [""], Rule.ALL_MUTED)
     return {}
@@ -251,9 +271,10 @@ def unmute_all(call: Call) -> Answer:
     Param("groupId", identifier, most=GROUPS_A_CALL),
     Param("page", integer(1, PAGES_MAX), default=1),
     Param("size", integer(1, MUTED_PAGE), default=MUTED_PAGE),
+    answer={"groupinfo": [{"groupId": "friends", "stat": 1}]},
 )
 def muted_groups(call: Call) -> Answer:
-    """Whether each of these is muted; or all that are, by id, when none is named."""
+    """Whether each of these groups is muted as a whole; or all that are, by id, when none is named."""
     tenant, wanted = call.tenant.id, call["groupId"]
     found: set[str] = set()
     for server_set in _by_home(tenant, wanted) if wanted else sets_of(call.tenant):
@@ -266,16 +287,19 @@ def muted_groups(call: Call) -> Answer:
 
 @endpoint("/group/user/ban/whitelist/add", SOME_USERS, GROUP)
 def exempt(call: Call) -> Answer:
+    """Let these members send while their group is muted."""
     _put(call, call["groupId"], call["userId"], Rule.EXEMPT)
     return {}
 
 
 @endpoint("/group/user/ban/whitelist/rollback", SOME_USERS, GROUP)
 def unexempt(call: Call) -> Answer:
+    """Have a group's mute hold for these members too."""
     _take(call, call["groupId"], call["userId"], Rule.EXEMPT)
     return {}
 
 
-@endpoint("/group/user/ban/whitelist/query", GROUP)
+@endpoint("/group/user/ban/whitelist/query", GROUP, answer={"userIds": ["alice"]})
 def exempted(call: Call) -> Answer:
+    """Who may send while the group is muted."""
     return {"userIds": [user for user, _ in _listed(call, call["groupId"], Rule.EXEMPT)]}

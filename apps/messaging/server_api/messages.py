@@ -15,11 +15,13 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     flag,
     identifier,
     integer,
     json_object,
+    strict_json,
     text,
 )
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
@@ -31,6 +33,7 @@ from apps.routing.protocol.status import AckStatus
 RECEIVERS_MAX = 1000
 CONTENT_MAX = 128 * 1024  # bytes
 OBJECT_NAME_MAX = 32  # characters
+A_UID = "5FGT-7VA9-G4DD-4V5P"
 PATIENCE = 25.0  # s; lanes give up before, unless this process has not found its log since it started
 PUSH_MAX = 64 * 1024  # bytes of one push parameter; the contract bounds the whole body only
 
@@ -40,10 +43,16 @@ FORCE_PUSH_DETAIL = 8  # configFlag
 KEEP_LAST_MESSAGE, NEEDS_RECEIPT = 1, 2  # optionBits
 
 
+@described(type="string", maxLength=OBJECT_NAME_MAX)
 def object_name(name: str) -> str:
     if len(name) > OBJECT_NAME_MAX or not name.isprintable():
         raise ValueError(f"must be {OBJECT_NAME_MAX} printable characters at most")
     return name
+
+
+def uids(name: str, target: str) -> Answer:
+    """An example of the answer to a message."""
+    return {"messageUIDs": [{name: target, "messageUID": A_UID}], "messageUID?": A_UID}
 
 
 MESSAGE = (
@@ -67,7 +76,7 @@ MESSAGE = (
     # refused all the same, so that callers do not come to rely on them.
     Param("verifyFriend", flag),
     Param("contentAvailable", flag),
-    Param("count", integer(-1, 2**31 - 1)),
+    Param("count", integer(-1, 2**31 - 1), about="Of pushes to phones; not looked at yet."),
 )
 
 
@@ -82,9 +91,13 @@ ROOMS_MAX = 10  # chatrooms a call
     Param("toUserId", identifier, most=RECEIVERS_MAX),
     Param("isMentioned", flag, default=False),
     *MESSAGE,
+    answer=uids("groupId", "friends"),
 )
 async def publish_group(call: Call) -> Answer:
-    """Answered when it is committed. `toUserId`: only these members of the one group are shown it."""
+    """Send a message to groups, or to some members of one.
+
+    Answered when it is committed. `toUserId`: only these members of the one group are shown it.
+    """
     targets = call["toGroupId"]
     if call["toUserId"] and len(targets) > 1:
         raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
@@ -103,21 +116,33 @@ async def publish_group(call: Call) -> Answer:
     Param("toChatroomId", identifier, required=True, most=ROOMS_MAX),
     Param("priority", integer(1, 3)),  # rooms drop by class under load: /chatroom/message/priority
     *MESSAGE,
+    answer=uids("chatroomId", "lobby"),
 )
 async def publish_chatroom(call: Call) -> Answer:
-    """Answered when it is committed; rooms that do not exist are left out. The sender need not be in one."""
+    """Send a message to chatrooms.
+
+    Answered when it is committed; in an unknown room nobody sees it. The sender need not be in one.
+    """
     targets, payload = call["toChatroomId"], up_stream(call).SerializeToString()
     sender, options = (
         (call.tenant.id, call["fromUserId"]),
         FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"]),
     )
     replies = await committed([Request(*sender, "chatMsg", to, payload, options=options) for to in targets])
-    return answer_of("chatroomId", targets, replies, no_such=AckStatus.CHATROOM_NOT_FOUND)
+    # App servers look for each of the rooms in the answer.
+    gone = AckStatus.CHATROOM_NOT_FOUND
+    replies = [reply._replace(status=AckStatus.OK) if reply.status == gone else reply for reply in replies]
+    return answer_of("chatroomId", targets, replies, no_such=gone)
 
 
-@endpoint("/message/discussion/publish", Param("toDiscussionId", identifier, required=True), *MESSAGE)
+@endpoint(
+    "/message/discussion/publish",
+    Param("toDiscussionId", identifier, required=True),
+    *MESSAGE,
+    answer=uids("discussionId", "talk"),
+)
 async def publish_discussion(call: Call) -> Answer:
-    """Answered when it is committed."""
+    """Send a message to a discussion. Answered when it is committed."""
     to, options = call["toDiscussionId"], FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"])
     payload = up_stream(call).SerializeToString()
     request = Request(call.tenant.id, call["fromUserId"], "pdMsgP", to, payload, options=options)
@@ -125,10 +150,16 @@ async def publish_discussion(call: Call) -> Answer:
 
 
 @endpoint(
-    "/message/private/publish", Param("toUserId", identifier, required=True, most=RECEIVERS_MAX), *MESSAGE
+    "/message/private/publish",
+    Param("toUserId", identifier, required=True, most=RECEIVERS_MAX),
+    *MESSAGE,
+    answer=uids("userId", "bob"),
 )
 async def publish_private(call: Call) -> Answer:
-    """Answered when every copy is committed. Receivers whose blacklist was honoured are left out of it."""
+    """Send a message to users.
+
+    Answered when every copy is committed. Receivers whose blacklist was honoured are left out of it.
+    """
     payload = up_stream(call).SerializeToString()
     receivers = call["toUserId"]
     options = FROM_SERVER
@@ -176,9 +207,13 @@ def _status(call: Call) -> bytes:
     "/statusmessage/private/publish",
     Param("toUserId", identifier, required=True, most=RECEIVERS_MAX),
     *STATUS,
+    answer=uids("userId", "bob"),
 )
 async def publish_private_status(call: Call) -> Answer:
-    """Shown to who is online; never stored, whatever its type. The sender's devices are not shown it."""
+    """Send users something that is shown to who is online and never stored, whatever its type.
+
+    The sender's devices are not shown it.
+    """
     options = FROM_SERVER | VERIFY_BLACKLIST * call["verifyBlacklist"]
     return await to_users(call, "ppMsgS", [_status(call)] * len(call["toUserId"]), options)
 
@@ -187,9 +222,10 @@ async def publish_private_status(call: Call) -> Answer:
     "/statusmessage/group/publish",
     Param("toGroupId", identifier, required=True, most=GROUPS_MAX),
     *STATUS,
+    answer=uids("groupId", "friends"),
 )
 async def publish_group_status(call: Call) -> Answer:
-    """Shown to members that are online; never stored, whatever its type."""
+    """Send groups something that is shown to members that are online and never stored, whatever its type."""
     sender, targets, payload = (call.tenant.id, call["fromUserId"]), call["toGroupId"], _status(call)
     replies = await committed(
         [Request(*sender, "pgMsgS", group, payload, options=FROM_SERVER) for group in targets]
@@ -250,7 +286,7 @@ def up_stream(call: Call) -> UpStreamMessage:
 def _check_built_in(content: str) -> None:
     """SDKs parse the content of built-in types as JSON; other text would break their receiving loop."""
     try:
-        valid = isinstance(json.loads(content), dict)
+        valid = isinstance(strict_json(content), dict)
     except (ValueError, RecursionError):
         valid = False
     if not valid:

@@ -17,6 +17,7 @@ from apps.messaging.server_api.declarations import (
     text,
 )
 from apps.messaging.server_api.messages import (
+    A_UID,
     KEEP_LAST_MESSAGE,
     MESSAGE,
     PERSISTED,
@@ -24,6 +25,7 @@ from apps.messaging.server_api.messages import (
     committed,
     object_name,
     to_users,
+    uids,
     up_stream,
 )
 from apps.routing.envelope import FROM_SERVER, Request
@@ -38,22 +40,29 @@ SYSTEM_RECEIVERS_MAX = 100
     "/message/system/publish",
     Param("toUserId", identifier, required=True, most=SYSTEM_RECEIVERS_MAX),
     *MESSAGE,
+    answer=uids("userId", "bob"),
 )
 async def publish_system(call: Call) -> Answer:
-    """Answered when every copy is committed. Clients show it in a conversation named by the sender."""
+    """Send users a notice of the system.
+
+    Answered when every copy is committed. Clients show it in a conversation named by the sender.
+    """
     payload = up_stream(call).SerializeToString()
     return await to_users(call, "sysMsg", [payload] * len(call["toUserId"]))
 
 
-@endpoint("/message/broadcast", Param("os", object_name), *MESSAGE)
+@endpoint("/message/broadcast", Param("os", object_name), *MESSAGE, answer={"messageUID": A_UID})
 async def broadcast(call: Call) -> Answer:
-    """To all users of the app, those offline too. Answered when it is committed; every SET takes a copy."""
+    """Send a message to all users of the app, those offline too.
+
+    Answered when it is committed; every SET takes a copy.
+    """
     return await _to_all(call, "sysMsg", up_stream(call))
 
 
-@endpoint("/message/online/broadcast", *MESSAGE)
+@endpoint("/message/online/broadcast", *MESSAGE, answer={"messageUID": A_UID})
 async def broadcast_online(call: Call) -> Answer:
-    """To all users of the app that are online now. It is not stored."""
+    """Send a message to all users of the app that are online now. It is not stored."""
     return await _to_all(call, "sysMsgS", up_stream(call))
 
 
@@ -68,7 +77,10 @@ async def broadcast_online(call: Call) -> Answer:
     Param("disableUpdateLastMsg", flag, default=False),
 )
 async def recall_broadcast(call: Call) -> Answer:
-    """Of a message that is not known, or that somebody else has sent, nothing is recalled."""
+    """Recall a broadcast.
+
+    Of a message that is not known, or that somebody else has sent, nothing is recalled.
+    """
     content = {
         "conversationType": SYSTEM,
         "targetId": call["fromUserId"],

@@ -12,6 +12,7 @@ from apps.messaging.server_api.declarations import (
     ListParam,
     Param,
     Refused,
+    described,
     endpoint,
     identifier,
     json_object,
@@ -24,12 +25,14 @@ from apps.messaging.server_api.messages import (
     RECEIVERS_MAX,
     object_name,
     to_users,
+    uids,
     up_stream,
 )
 from apps.messaging.server_api.system import SYSTEM_RECEIVERS_MAX
 from apps.routing.envelope import FROM_SERVER, VERIFY_BLACKLIST
 
 
+@described(type="object")
 def json_objects(given: str) -> dict[str, str]:
     """One receiver's values: placeholder -> text."""
     found = json_object(PUSH_MAX)(given)
@@ -53,9 +56,10 @@ TEMPLATE = (
     "/message/private/publish_template",
     ListParam("toUserId", identifier, required=True, most=RECEIVERS_MAX),
     *TEMPLATE,
+    answer=uids("userId", "bob"),
 )
 async def publish_private_template(call: Call) -> Answer:
-    """Every receiver gets the content with his own values in the places of their names."""
+    """Send users one text, with each receiver's own values in the places of their names."""
     options = FROM_SERVER | VERIFY_BLACKLIST * call["verifyBlacklist"]
     return await to_users(call, "ppMsgP", _filled(call), options)
 
@@ -64,9 +68,10 @@ async def publish_private_template(call: Call) -> Answer:
     "/message/system/publish_template",
     ListParam("toUserId", identifier, required=True, most=SYSTEM_RECEIVERS_MAX),
     *TEMPLATE,
+    answer=uids("userId", "bob"),
 )
 async def publish_system_template(call: Call) -> Answer:
-    """The same as a system message."""
+    """Send users one notice of the system, with each receiver's own values in the places of their names."""
     return await to_users(call, "sysMsg", _filled(call))
 
 

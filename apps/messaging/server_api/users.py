@@ -58,8 +58,10 @@ _REGISTER = """
     USER,
     Param("name", text(NAME_MAX), required=True, may_be_empty=True),
     Param("portraitUri", text(PORTRAIT_MAX), default=""),
+    answer={"userId": "alice", "token": "Zm9yZXhhbXBsZQ=="},
 )
 def get_token(call: Call) -> Answer:
+    """Register a user, or refresh what is known of him, and get a token that his client connects with."""
     with connection.cursor() as cursor:
         cursor.execute(_REGISTER, (call.tenant.id, call["userId"], call["name"], call["portraitUri"]))
     return {"userId": call["userId"], "token": tokens.issue(call.tenant, call["userId"])}
@@ -67,6 +69,7 @@ def get_token(call: Call) -> Answer:
 
 @endpoint("/user/refresh", USER, Param("name", text(NAME_MAX)), Param("portraitUri", text(PORTRAIT_MAX)))
 def refresh(call: Call) -> Answer:
+    """Change a user's name or picture; what is not given stays."""
     given = {"name": call["name"], "portrait_uri": call["portraitUri"]}
     new = {field: value for field, value in given.items() if value is not None}
     if new:
@@ -74,8 +77,17 @@ def refresh(call: Call) -> Answer:
     return {}
 
 
-@endpoint("/user/info", USER)
+@endpoint(
+    "/user/info",
+    USER,
+    answer={
+        "userName": "Alice",
+        "userPortrait": "https://example.com/alice.png",
+        "createTime": "2026-01-31 12:00:00",
+    },
+)
 def info(call: Call) -> Answer:
+    """A registered user's name and picture; empty texts when he is not known."""
     user = _user(call).first()
     if user is None:
         return {"userName": "", "userPortrait": "", "createTime": ""}
@@ -90,8 +102,9 @@ def _user(call: Call) -> QuerySet[User]:
     return User.objects.filter(tenant_id=call.tenant.id, user_id=call["userId"])
 
 
-@endpoint("/user/checkOnline", USER)
+@endpoint("/user/checkOnline", USER, answer={"status": "1"})
 def check_online(call: Call) -> Answer:
+    """Whether a user is connected now: 1 or 0, as a text."""
     (online,) = presence.online(call.tenant.id, [call["userId"]])
     return {"status": "1" if online else "0"}  # text: the Go SDK cannot read a number here
 
@@ -102,7 +115,10 @@ def check_online(call: Call) -> Answer:
     Param("time", integer(0, LAST_MOMENT), required=True),
 )
 def expire_tokens(call: Call) -> Answer:
-    """Users that are not known have no tokens. An earlier moment does not bring tokens back."""
+    """Refuse tokens that were issued before a moment.
+
+    Users that are not known have no tokens. An earlier moment does not bring tokens back.
+    """
     with changing() as version:
         User.objects.filter(tenant_id=call.tenant.id, user_id__in=call["userId"]).update(
             tokens_valid_after=Greatest("tokens_valid_after", call["time"]), changed=version
@@ -124,6 +140,7 @@ def _change_block_list(call: Call, change: Callable[[Any, int, str, Sequence[str
 
 @endpoint("/user/blacklist/add", USER, BLACK_USERS)
 def add_to_blacklist(call: Call) -> Answer:
+    """Have these users' messages to a user refused."""
     try:
         return _change_block_list(call, block_lists.add)
     except block_lists.Full:
@@ -132,6 +149,7 @@ def add_to_blacklist(call: Call) -> Answer:
 
 @endpoint("/user/blacklist/remove", USER, BLACK_USERS)
 def remove_from_blacklist(call: Call) -> Answer:
+    """Take users off a user's blacklist."""
     return _change_block_list(call, block_lists.remove)
 
 
@@ -140,9 +158,13 @@ def remove_from_blacklist(call: Call) -> Answer:
     USER,
     Param("pageToken", text(ID_MAX)),
     Param("size", integer(1, BLOCKED_MAX)),
+    answer={"users": ["bob"], "next?": "bob"},
 )
 def query_blacklist(call: Call) -> Answer:
-    """All of it; or a page, when the caller asks for pages: `pageToken` is the last id of the one before."""
+    """A user's blacklist.
+
+    All of it; or a page, when the caller asks for pages: `pageToken` is the last id of the one before.
+    """
     users = _block_list(call).order_by("blocked").values_list("blocked", flat=True)
     if call["pageToken"] is None and call["size"] is None:
         return {"users": list(users)}
@@ -158,7 +180,10 @@ def query_blacklist(call: Call) -> Answer:
 
 @endpoint("/user/block", SOME_USERS, Param("minute", integer(1, MINUTES_MAX), required=True))
 def block(call: Call) -> Answer:
-    """Also a user who is not known yet. His connections end within a second."""
+    """Keep users from connecting for some minutes.
+
+    Also a user who is not known yet. His connections end within a second.
+    """
     until = timezone.now() + timedelta(minutes=call["minute"])
     _restrict(call, until)
     return {}
@@ -166,7 +191,7 @@ def block(call: Call) -> Answer:
 
 @endpoint("/user/unblock", SOME_USERS)
 def unblock(call: Call) -> Answer:
-    """Who is not blocked need not be unblocked."""
+    """Let users connect again. Who is not blocked need not be unblocked."""
     with changing() as version:
         _blocked(call).filter(user_id__in=call["userId"]).update(blocked_until=None, changed=version)
     return {}
@@ -176,9 +201,10 @@ def unblock(call: Call) -> Answer:
     "/user/block/query",
     Param("page", integer(1, PAGES_MAX), default=1),
     Param("size", integer(1, BLOCKED_PAGE), default=BLOCKED_PAGE),
+    answer={"users": [{"userId": "bob", "blockEndTime": "2026-01-31 12:00:00"}]},
 )
 def blocked_users(call: Call) -> Answer:
-    """By id, with the end of each block."""
+    """Who may not connect, by id, and until when."""
     begin = (call["page"] - 1) * call["size"]
     found = _blocked(call).order_by("user_id").values_list("user_id", "blocked_until")
     return {

@@ -11,6 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 
@@ -23,6 +24,8 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     chatrooms,
     groups,
     messages,
+    not_offered,
+    replays,
     system,
     templates,
     users,
@@ -34,6 +37,7 @@ from apps.messaging.server_api.declarations import (
     HTTP_STATUS,
     INTERNAL,
     NOT_FOUND,
+    NOT_OFFERED,
     PARAMETER,
     Answer,
     Call,
@@ -55,7 +59,7 @@ async def serve(request: HttpRequest) -> HttpResponse:
     path = re.sub("/+", "/", request.path_info)
     bare = re.sub(r"\.(json|xml)$", "", path)
     try:
-        status, answer = 200, {"code": 200, **await _answer(request, ENDPOINTS.get(bare))}
+        status, answer = 200, {"code": 200, **await _answer(request, bare)}
     except Refused as refusal:
         status = HTTP_STATUS[refusal.code]
         answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path, **refusal.extra}
@@ -73,10 +77,16 @@ async def serve(request: HttpRequest) -> HttpResponse:
     return response
 
 
-async def _answer(request: HttpRequest, endpoint: Endpoint | None) -> Answer:
+async def _answer(request: HttpRequest, path: str) -> Answer:
+    """Of a path without suffix. Nothing is asked of a database before the request is found to be valid."""
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is None and (sentence := not_offered.why(path)):
+        raise Refused(NOT_OFFERED, sentence)
     if endpoint is None or request.method != "POST":
         raise Refused(NOT_FOUND, "There is no such path; every path is called with POST.")
     tenant = signer(request.headers, directory.current.by_key)
+    if settings.SIGNATURE_WINDOW or settings.SIGNATURE_ONCE:
+        await replays.check(request.headers, tenant)
     try:
         fields = parse(_body(request))
     except BadBody as error:

@@ -2,6 +2,7 @@
 
 # First of all: it installs Twisted's asyncio reactor, and the first import of a reactor wins.
 from daphne.server import Server  # isort:skip
+from daphne import http_protocol  # isort:skip
 
 import asyncio
 import gc
@@ -17,6 +18,8 @@ from twisted.internet import reactor
 
 from apps.routing.protocol.packets import MAX_FRAME
 
+BODY_KEPT = 3 << 20  # bytes: more than any path takes, so that what was cut is refused and not misread
+BODY_MAX = 64 << 20  # bytes after which a caller is cut off
 BACKLOG = 4096  # connections that wait to be accepted, when thousands of clients come back at once
 
 
@@ -47,6 +50,19 @@ class Socket:
         return len(transport.dataBuffer) + int(transport._tempDataLen)
 
 
+class BoundedRequest(http_protocol.WebRequest):  # type: ignore[misc]
+    """Daphne's request, which would keep a body of any size before it is looked at."""
+
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        before, self._received = self._received, self._received + len(data)
+        if self._received > BODY_MAX:
+            self.channel.forceAbortClient()
+        elif before < BODY_KEPT:
+            super().handleContentChunk(data[: BODY_KEPT - before])
+
+
 class GatewayServer(Server):  # type: ignore[misc]
     """Daphne, with a way around its coroutine per frame and a look at its buffers, which have no bound."""
 
@@ -69,6 +85,7 @@ class Command(BaseCommand):
 
         settings.ACCESS_POINT = access_point or settings.ACCESS_POINT
         spare_colours()
+        http_protocol.WebRequest = BoundedRequest
         # Each packet makes a handful of short-lived objects: with Python's default of 700 the collector walks
         # all connections many times a second.
         gc.set_threshold(20_000, 20, 100)

@@ -7,6 +7,7 @@ from django.test import Client
 
 from apps.accounts.directory import TenantEntry
 from tests.accounts.tenants import signed
+from tests.messaging.server_api.documented import check_answer, check_refusal
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -24,7 +25,9 @@ def call(tenant: TenantEntry, path: str, **fields: Any) -> dict[str, Any]:
     """The answer to a good call, without its code."""
     response = post(f"{path}.json", urlencode(fields, doseq=True).encode(), signed(tenant))
     answer: dict[str, Any] = response.json()
-    assert (response.status_code, answer.pop("code")) == (200, 200), answer
+    assert (response.status_code, answer["code"]) == (200, 200), answer
+    check_answer(path, answer)
+    del answer["code"]
     return answer
 
 
@@ -33,4 +36,5 @@ def refused(tenant: TenantEntry, path: str, **fields: Any) -> tuple[int, int, st
     response = post(f"{path}.json", urlencode(fields, doseq=True).encode(), signed(tenant))
     answer = response.json()
     assert answer["url"] == f"{path}.json"
+    check_refusal(path, answer["code"])
     return response.status_code, answer["code"], answer["errorMessage"]

@@ -1,8 +1,10 @@
 """Calls of a running stack's server API, and connections that see their effects."""
 
 import asyncio
+import hashlib
 import http.client
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ from apps.routing.protocol.packets import Publish, Query, QueryAck, decode_downs
 from bench.client import websocket_url
 from bench.tokens import App
 from bench.wire import Wire
+from tests.messaging.server_api.documented import check_answer
 
 PATIENCE = 20.0  # s
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -20,9 +23,18 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 def post(app: App, path: str, **form: Any) -> dict[str, Any]:
     connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=PATIENCE)
     try:
-        return app.post(connection, f"{path}.json", **form)
+        answer = app.post(connection, f"{path}.json", **form)
     finally:
         connection.close()
+    check_answer(path, answer)
+    return answer
+
+
+def headers(app: App) -> dict[str, str]:
+    """Those of a signed call."""
+    nonce, timestamp = "1", str(int(time.time()))
+    signature = hashlib.sha1((app.secret + nonce + timestamp).encode()).hexdigest()
+    return {"App-Key": app.key, "Nonce": nonce, "Timestamp": timestamp, "Signature": signature}
 
 
 class Client:

@@ -1,0 +1,106 @@
+"""Every endpoint, whatever is wrong with its parameters: the documented code, and no database asked.
+
+None of these tests has a database: a handler that is reached would fail, and with it the test.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from apps.accounts.directory import Directory, TenantEntry, directory
+from apps.messaging.server_api import messages, openapi
+from apps.messaging.server_api.body import BODY_MAX, parse
+from apps.messaging.server_api.declarations import (
+    MAX_BYTES,
+    PARAMETER,
+    Endpoint,
+    MapParam,
+    Param,
+    Refused,
+)
+from apps.messaging.server_api.view import ENDPOINTS
+from tests.accounts.tenants import signed
+from tests.messaging.server_api.calls import post
+
+ALICES = TenantEntry(1, "Alice's", "alices", "the secret of Alice's app")
+EVERY = [pytest.param(each, id=each.path) for each in ENDPOINTS.values()]
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Directory(1, {ALICES.app_key: ALICES}, {ALICES.id: ALICES})
+    monkeypatch.setattr(directory, "_value", found)
+    monkeypatch.setattr(messages, "PATIENCE", 0.1)  # s, of what should not have been reached
+
+
+Form = list[tuple[str, str]]
+
+
+def answer(path: str, body: bytes, **options: Any) -> tuple[int, int, str]:
+    """(HTTP status, code, message)."""
+    response = post(path, body, signed(ALICES), **options)
+    found = response.json()
+    assert set(found) == {"code", "errorMessage", "url"}
+    assert found["url"] == path
+    return response.status_code, found["code"], found["errorMessage"]
+
+
+def wrong(param: Param) -> Iterator[tuple[str, Form]]:
+    """(what is wrong, a form of the parameter alone) as its schema tells."""
+    schema, name = param.schema, param.name
+    if isinstance(param, MapParam):
+        yield "too many", [(f"{name}[k{i}]", "v") for i in range(param.most + 1)]
+        yield "a key too long", [(f"{name}[{'k' * 65}]", "v")]
+        return
+    if param.most > 1:
+        value = "v" if schema["type"] == "string" else "{}"
+        yield "too many", [(name, value)] * (param.most + 1)
+    if "maxLength" in schema:
+        yield "too long", [(name, "x" * (schema["maxLength"] + 1))]
+    if MAX_BYTES in schema and schema["type"] == "string":
+        yield "too long in bytes", [(name, "忘" * (schema[MAX_BYTES] // 3 + 1))]
+        yield "a NUL character", [(name, "a\0b")]
+    if "enum" in schema:
+        yield "another value", [(name, "no such value")]
+    if schema["type"] == "integer":
+        yield "no number", [(name, "many")]
+        yield "too small", [(name, str(schema["minimum"] - 1))]
+        yield "too large", [(name, str(schema["maximum"] + 1))]
+    if schema["type"] == "boolean":
+        yield "neither yes nor no", [(name, "perhaps")]
+    if schema["type"] == "object":
+        yield "no object", [(name, "[1]")]
+        yield "no JSON", [(name, '{"a":')]
+        yield "deep", [(name, '{"a":' * 5000)]
+        if (most := schema.get(MAX_BYTES, BODY_MAX)) < BODY_MAX // 2:
+            yield "too long", [(name, json.dumps({"a": "x" * most}))]
+
+
+@pytest.mark.parametrize("endpoint", EVERY)
+def test_whatever_is_wrong_with_a_parameter_is_named(endpoint: Endpoint) -> None:
+    form, bodies = openapi.form(endpoint), []
+    for param in endpoint.params:
+        others = [(name, value) for name, value in form if name.partition("[")[0] != param.name]
+        bad = dict(wrong(param))
+        if param.required:
+            bad |= {"missing": [], "empty": [] if param.may_be_empty else [(param.name, "")]}
+        for what, pairs in bad.items():
+            body = urlencode([*others, *pairs]).encode()
+            with pytest.raises(Refused) as refused:
+                endpoint.call(ALICES, parse(body))
+                pytest.fail(f"{param.name}: {what}")
+            assert refused.value.code == PARAMETER, (param.name, what)
+            assert str(refused.value).startswith(param.name), (param.name, what)
+            bodies.append(body)
+    for body in bodies[:1]:  # what one is answered, all are
+        assert answer(f"{endpoint.path}.json", body)[:2] == (400, PARAMETER)
+
+
+@pytest.mark.parametrize("endpoint", EVERY)
+def test_examples_of_bodies_are_valid(endpoint: Endpoint) -> None:
+    form = urlencode(openapi.form(endpoint)).encode()
+    as_json = json.dumps(openapi.example(endpoint)).encode()
+    assert endpoint.call(ALICES, parse(form)).values == endpoint.call(ALICES, parse(as_json)).values
