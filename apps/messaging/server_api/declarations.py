@@ -25,6 +25,7 @@ from apps.messaging.server_api.body import Fields
 ID_MAX = 64  # bytes of a user, group or chatroom id
 INTERNAL, PARAMETER, NOT_FOUND = 1000, 1002, 404
 BODY_TOO_LARGE, TIMEOUT = 1508, 1050
+NOT_ENABLED = 1009  # what is asked for is not there
 # Business code -> HTTP status. SDKs fail over to another host on 5xx, so those mean "try again" only.
 HTTP_STATUS = {
     200: 200,
@@ -34,6 +35,7 @@ HTTP_STATUS = {
     PARAMETER: 400,
     BAD_SIGNATURE: 401,
     LOCKED: 401,
+    NOT_ENABLED: 430,
     TIMEOUT: 504,
     BODY_TOO_LARGE: 400,
 }

@@ -20,10 +20,15 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     changes,
     chatroom_users,
     chatrooms,
+    departures,
     groups,
     messages,
+    push,
+    push_periods,
+    remarks,
     system,
     templates,
+    user_tags,
     users,
 )
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
