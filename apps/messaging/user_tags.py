@@ -54,7 +54,7 @@ def of(tenant: int, users: Sequence[str]) -> dict[str, list[str]]:
 
 
 def find(tenant: int, all_of: Sequence[str], any_of: Sequence[str], most: int) -> list[str]:
-    """Users who have all of these tags and, if `any_of` is not empty, one of those; the first `most` by id."""
+    """Users who have all of these tags and, if there are any, one of those; the first `most` by id."""
     if not all_of and not any_of:
         return []
     parameters = {"tenant": tenant, "all": list(dict.fromkeys(all_of)), "any": list(any_of), "most": most}

@@ -33,8 +33,9 @@ OPERATION = {"operateId": "7c9e6679f91c4d0c8a1a1b9a3f0f5f9e"}
 # Also ids that are not known yet: nobody can register and use them.
 _DEACTIVATE = """
     INSERT INTO accounts_user AS known
-      (tenant_id, user_id, registered, deactivated, tokens_valid_after, deleted_at, changed, name, portrait_uri)
-    SELECT %(tenant)s::int8, u, false, true, %(now)s::int8, %(now)s::int8, %(version)s::int8, '', ''
+      (tenant_id, user_id, name, portrait_uri, registered, deactivated,
+       tokens_valid_after, deleted_at, changed)
+    SELECT %(tenant)s::int8, u, '', '', false, true, %(now)s::int8, %(now)s::int8, %(version)s::int8
     FROM unnest(%(users)s::varchar[]) u
     ON CONFLICT (tenant_id, user_id) DO UPDATE
     SET name = '', portrait_uri = '', registered = false, deactivated = true,

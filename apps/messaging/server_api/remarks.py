@@ -51,7 +51,14 @@ def remarks(given: str) -> dict[str, str]:
         found = json.loads(given)
         pairs = [{key.lower(): value for key, value in each.items()} for each in found]
         wanted = {identifier(each["id"]): remark_of(each["remark"]) for each in pairs}
-    except (json.JSONDecodeError, RecursionError, AttributeError, KeyError, TypeError):
+    except (
+        json.JSONDecodeError,
+        UnicodeEncodeError,
+        RecursionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+    ):
         raise ValueError('must be a JSON array of {"id", "remark"}') from None
     if not wanted or not all(wanted) or not all(wanted.values()):
         raise ValueError("has an id or a remark that is empty")
