@@ -86,8 +86,8 @@ def _restrictions_since(previous: Directory) -> Mapping[tuple[int, str], Restric
     rows = User.objects.filter(changed__gt=previous.version).values_list(
         "tenant_id", "user_id", "tokens_valid_after", "blocked_until", "deactivated", "deleted_at"
     )
-    for tenant_id, user_id, valid_after, blocked_until, *gone in rows.iterator(chunk_size=10_000):
-        restriction = Restriction(valid_after, _milliseconds(blocked_until), *gone)
+    for tenant_id, user_id, valid_after, blocked_until, deactivated, deleted in rows.iterator(10_000):
+        restriction = Restriction(valid_after, _milliseconds(blocked_until), deactivated, deleted)
         if restriction == NO_RESTRICTION:
             restricted.pop((tenant_id, user_id), None)
         else:

@@ -57,7 +57,7 @@ def find(tenant: int, all_of: Sequence[str], any_of: Sequence[str], most: int) -
     """Users who have all of these tags and, if there are any, one of those; the first `most` by id."""
     if not all_of and not any_of:
         return []
-    parameters = {"tenant": tenant, "all": list(dict.fromkeys(all_of)), "any": list(any_of), "most": most}
+    wanted = {"all": list(dict.fromkeys(all_of)), "any": list(any_of)}
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, parameters)
+        cursor.execute(_FIND, {"tenant": tenant, "most": most, **wanted})
         return [user for (user,) in cursor]

@@ -13,18 +13,31 @@ import uuid
 from functools import partial
 from typing import Any
 
+import msgpack
 from channels.db import database_sync_to_async
 from django.db import connection
 
 from apps.accounts.models import User, changing
-from apps.messaging import user_tags
-from apps.messaging.server_api import groups
-from apps.messaging.server_api.declarations import Answer, Call, Param, endpoint, identifier, integer
+from apps.messaging import exchange, groups, log, user_tags
+from apps.messaging.server_api.declarations import (
+    INTERNAL,
+    Answer,
+    Call,
+    Param,
+    Refused,
+    endpoint,
+    identifier,
+    integer,
+)
 from apps.messaging.server_api.homes import change_at_home
+from apps.messaging.server_api.messages import committed
+from apps.routing.envelope import FROM_SERVER, Request
+from apps.routing.topology import home
 
 logger = logging.getLogger(__name__)
 
 USERS_A_CALL = 100
+BATCH = 1_000  # groups that are left at once
 PAGE_MAX = 100
 PAGES_MAX = 1 << 20
 USERS = Param("userId", identifier, required=True, most=USERS_A_CALL)
@@ -47,7 +60,10 @@ _DELETE = """
     SET name = '', portrait_uri = '', registered = false, deleted_at = %(now)s::int8,
       tokens_valid_after = GREATEST(tokens_valid_after, %(now)s::int8), changed = %(version)s::int8
     WHERE tenant_id = %(tenant)s::int8 AND user_id = ANY(%(users)s::varchar[])"""
-# In the user's home SET.
+# In the users' home SETs.
+_IN_GROUPS = """
+    SELECT DISTINCT "group", "user" FROM messaging_membership
+    WHERE tenant = %s AND "user" = ANY(%s::varchar[]) AND until IS NULL"""
 _OWN = (
     "DELETE FROM accounts_blockentry WHERE tenant_id = %s AND owner = %s",
     'DELETE FROM messaging_usersetting WHERE tenant = %s AND "user" = %s',
@@ -58,8 +74,14 @@ _OWN = (
 
 async def _go(call: Call, how: str) -> None:
     await database_sync_to_async(_shut_out, thread_sensitive=False)(call, how)
-    for user in call["userId"]:
-        await groups.sync(Call(call.tenant, {"userId": user, "group": {}}))
+    changes = await database_sync_to_async(_memberships, thread_sensitive=False)(call)
+    for begin in range(0, len(changes), BATCH):
+        requests = [
+            Request(call.tenant.id, "", "grpChange", group, payload, options=FROM_SERVER)
+            for group, payload in changes[begin : begin + BATCH]
+        ]
+        if any(reply.status for reply in await committed(requests)):
+            raise Refused(INTERNAL, "Not known to be done, please retry.")
 
 
 def _shut_out(call: Call, how: str) -> None:
@@ -70,6 +92,19 @@ def _shut_out(call: Call, how: str) -> None:
     user_tags.replace(tenant, users, ())
     for user in users:
         change_at_home(tenant, user, partial(_forget, (tenant, user)))
+
+
+def _memberships(call: Call) -> list[tuple[str, bytes]]:
+    """(group, change by which those of the users who are in it leave it)."""
+    homes: dict[str, list[str]] = {}
+    for user in call["userId"]:
+        homes.setdefault(home(call.tenant.id, user), []).append(user)
+    leaving: dict[str, list[str]] = {}
+    for server_set, its in homes.items():
+        exchange.freshen(server_set)  # they may have come to groups of other SETs a moment ago
+        for group, user in log.of(server_set).read(_IN_GROUPS, (call.tenant.id, its)):
+            leaving.setdefault(group, []).append(user)
+    return [(group, msgpack.packb([groups.QUIT, users, ""])) for group, users in leaving.items()]
 
 
 def _forget(owner: tuple[int, str], cursor: Any) -> None:
@@ -105,6 +140,7 @@ def deactivated(call: Call) -> Answer:
     return {"users": list(gone.values_list("user_id", flat=True)[begin : begin + call["pageSize"]])}
 
 
+@endpoint("/user/activate", USERS, answer=OPERATION)  # the older name
 @endpoint("/user/reactivate", USERS, answer=OPERATION)
 def reactivate(call: Call) -> Answer:
     """Tokens issued meanwhile are good from then on; what was deleted does not come back."""
@@ -112,12 +148,6 @@ def reactivate(call: Call) -> Answer:
         gone = User.objects.filter(tenant_id=call.tenant.id, user_id__in=call["userId"], deactivated=True)
         gone.update(deactivated=False, changed=version)
     return _operation(call, "reactivated")
-
-
-@endpoint("/user/activate", USERS, answer=OPERATION)
-def activate(call: Call) -> Answer:
-    """The older name of `/user/reactivate`."""
-    return reactivate(call)
 
 
 @endpoint("/user/delusers", USERS)

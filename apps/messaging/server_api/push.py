@@ -54,7 +54,7 @@ _RECORD = """
 
 
 class Audience(NamedTuple):
-    """Everybody; else these users; else who has all of these tags and one of those."""
+    """Everybody; else these users; else who has all of these tags and, if there are any, one of those."""
 
     everybody: bool
     users: list[str]
@@ -112,8 +112,7 @@ async def push(call: Call) -> Answer:
     """
     if not call["message"] and not call["notification"]:
         raise Refused(PARAMETER, "message or notification is required.")
-    if call["audience"].formula:
-        raise Refused(NOT_ENABLED, "audience.tagItems is not served; use tag and tag_or.")
+    _check(call["audience"])
     message = _message(call) if call["message"] else None
     users = await database_sync_to_async(_audience, thread_sensitive=False)(call)
     number = secrets.token_urlsafe(16)
@@ -136,12 +135,20 @@ def push_custom(call: Call) -> Answer:
     raise Refused(NOT_ENABLED, NO_PHONES)
 
 
+def _check(wanted: Audience) -> None:
+    """Raises Refused for what cannot be resolved. is_to_all and userid rule out what is named beside them."""
+    if wanted.everybody or wanted.users:
+        return
+    if wanted.formula:
+        raise Refused(NOT_ENABLED, "audience.tagItems is not served; use tag and tag_or.")
+    if wanted.package:
+        raise Refused(NOT_ENABLED, "audience.packageName is not served: clients do not tell theirs.")
+
+
 def _message(call: Call) -> UpStreamMessage:
     """The message with the notification's texts as its push texts. Raises Refused."""
     if call["fromuserid"] is None:
         raise Refused(PARAMETER, "fromuserid is required with a message.")
-    if call["audience"].package:
-        raise Refused(NOT_ENABLED, "Messages cannot be sent by packageName: clients do not tell theirs.")
     given, notification = call["message"], call["notification"]
     content = given.get("content")
     content = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
@@ -169,7 +176,7 @@ def _audience(call: Call) -> list[str] | None:
     wanted: Audience = call["audience"]
     if wanted.everybody:
         return None
-    if wanted.users or not (wanted.all_of or wanted.any_of):
+    if wanted.users:
         return wanted.users
     found = user_tags.find(call.tenant.id, wanted.all_of, wanted.any_of, AUDIENCE_MAX + 1)
     if len(found) > AUDIENCE_MAX:

@@ -86,6 +86,6 @@ def test_who_has_all_of_these_and_one_of_those_is_found_in_one_question_of_the_i
             " SELECT 3, 'u' || n, 't' || n % 500 FROM generate_series(1, 20000) n"
         )
         cursor.execute("ANALYZE messaging_usertag")
-        wanted = {"tenant": 3, "all": ["t7"], "any": ["t8", "t7"], "most": 10}
+        wanted: Any = {"tenant": 3, "all": ["t7"], "any": ["t8", "t7"], "most": 10}
         cursor.execute(f"EXPLAIN {user_tags._FIND}", wanted)
         assert "user_tag_once" in "".join(line for (line,) in cursor)
