@@ -128,11 +128,17 @@ class RestrictedFilter(admin.SimpleListFilter):
     parameter_name = "restricted"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("blocked", "Blocked now"), ("expired", "Tokens were ended")]
+        return [
+            ("blocked", "Blocked now"),
+            ("deactivated", "Deactivated"),
+            ("expired", "Tokens were ended"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         if self.value() == "blocked":
             return queryset.filter(blocked_until__gt=timezone.now())
+        if self.value() == "deactivated":
+            return queryset.filter(deactivated=True, changed__gt=0)
         if self.value() == "expired":
             return queryset.filter(~Q(tokens_valid_after=0), changed__gt=0)
         return queryset
@@ -146,13 +152,17 @@ class UserAdmin(admin.ModelAdmin):
     search_fields = ("=user_id", "name__startswith")
     ordering = ("-id",)
     autocomplete_fields = ("tenant",)
-    fields = ("tenant", "user_id", "name", "portrait_uri", "blocked_until", "tokens_ended", "created_at")
+    fields = (
+        *("tenant", "user_id", "name", "portrait_uri", "blocked_until"),
+        *("registered", "deactivated", "tokens_ended", "created_at"),
+    )
     actions = ("end_tokens",)
     show_full_result_count = False
     paginator = BoundedPaginator
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        made = ("tokens_ended", "created_at")
+        # The server API deletes what is the user's when it deactivates him, which this page would not.
+        made = ("registered", "deactivated", "tokens_ended", "created_at")
         return made if obj is None else ("tenant", "user_id", *made)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

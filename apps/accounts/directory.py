@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,10 +25,12 @@ class TenantEntry:
 
 
 class Restriction(NamedTuple):
-    """What keeps a user from connecting. Both in epoch ms, 0 for nothing."""
+    """What keeps a user from connecting, or from staying. Times in epoch ms, 0 for nothing."""
 
     tokens_valid_after_ms: int = 0
     blocked_until_ms: int = 0
+    deactivated: bool = False
+    deleted_ms: int = 0  # connections of tokens issued at or before it end
 
 
 NO_RESTRICTION = Restriction()
@@ -53,11 +54,6 @@ class Directory:
     def oldest(self, number: int) -> list[int]:
         """The ids of the tenants that were made first."""
         return sorted(self._by_id)[:number]
-
-    def is_blocked(self, tenant_id: int, user_id: str) -> bool:
-        """Whether the user may not be connected now."""
-        until = self.user_restriction(tenant_id, user_id).blocked_until_ms
-        return until > 0 and until > time.time_ns() // 1_000_000
 
     def user_restriction(self, tenant_id: int, user_id: str) -> Restriction:
         """Zeros when there is none, and for a user that is not known."""
@@ -88,10 +84,10 @@ def read_directory(previous: Directory | None) -> Directory:
 def _restrictions_since(previous: Directory) -> Mapping[tuple[int, str], Restriction]:
     restricted = dict(previous._restricted)
     rows = User.objects.filter(changed__gt=previous.version).values_list(
-        "tenant_id", "user_id", "tokens_valid_after", "blocked_until"
+        "tenant_id", "user_id", "tokens_valid_after", "blocked_until", "deactivated", "deleted_at"
     )
-    for tenant_id, user_id, valid_after, blocked_until in rows.iterator(chunk_size=10_000):
-        restriction = Restriction(valid_after, _milliseconds(blocked_until))
+    for tenant_id, user_id, valid_after, blocked_until, deactivated, deleted in rows.iterator(10_000):
+        restriction = Restriction(valid_after, _milliseconds(blocked_until), deactivated, deleted)
         if restriction == NO_RESTRICTION:
             restricted.pop((tenant_id, user_id), None)
         else:

@@ -134,6 +134,19 @@ class User(models.Model):
         default=0, db_default=0, help_text="Epoch ms; tokens issued at or before it are refused. 0: none are."
     )
     blocked_until = models.DateTimeField(null=True, blank=True, help_text="Refused at connect until then.")
+    registered = models.BooleanField(
+        default=True, db_default=True, help_text="No: only what keeps the user from connecting is known."
+    )
+    deactivated = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Refused at connect, whatever the token.",
+    )
+    deleted_at = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="Epoch ms; connections of tokens issued up to it end. 0: none.",
+    )
     changed = models.BigIntegerField(
         default=0, db_default=0, editable=False, help_text="The Change.version of the last restriction."
     )
@@ -142,6 +155,11 @@ class User(models.Model):
         constraints = (models.UniqueConstraint(fields=("tenant", "user_id"), name="user_once_a_tenant"),)
         indexes = (
             models.Index(fields=("changed",), name="user_restricted", condition=models.Q(changed__gt=0)),
+            models.Index(
+                fields=("tenant", "created_at", "user_id"),
+                name="user_by_registration",
+                condition=models.Q(registered=True, deactivated=False),
+            ),
         )
 
     def __str__(self) -> str:

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     INCORRECT = "the token is not one of this app"  # ask the app's server for a token
     EXPIRED = "the token has been revoked"  # the same
     BLOCKED = "the user is blocked"  # wait
+    DEACTIVATED = "the user is deactivated"  # give up
 
 
 class TokenRefused(Exception):
@@ -78,6 +79,8 @@ def verify(
     """
     claims = _claims(tenant, token.partition("@")[0])
     restriction = restriction_of(tenant.id, claims.user_id)
+    if restriction.deactivated:  # a new token would not help
+        raise TokenRefused(Reason.DEACTIVATED)
     if claims.issued_ms <= restriction.tokens_valid_after_ms:
         raise TokenRefused(Reason.EXPIRED)
     if restriction.blocked_until_ms > (time.time_ns() // 1_000_000 if now_ms is None else now_ms):

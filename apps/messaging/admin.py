@@ -37,10 +37,13 @@ from apps.messaging.models import (
     Membership,
     Message,
     OnlineStatus,
+    PushRecord,
+    PushRemark,
     RemovedMessage,
     Subscription,
     TenantRule,
     UserSetting,
+    UserTag,
     Watch,
 )
 from apps.routing import room_members
@@ -246,6 +249,31 @@ class TenantRuleAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
 
+@admin.register(UserTag)
+class UserTagAdmin(ReadOnlyAdmin):
+    """The same for all SETs."""
+
+    list_display = ("user", "tag", "tenant")
+    list_filter = (TenantFilter,)
+    search_fields = ("=user", "=tag")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+@admin.register(PushRecord)
+class PushRecordAdmin(ReadOnlyAdmin):
+    """The same for all SETs."""
+
+    list_display = ("push", "sent", "tenant", "users", "message", "platforms", "title", "alert")
+    list_filter = (TenantFilter,)
+    search_fields = ("=push",)
+    ordering = ("-id",)
+
+    @admin.display(description="asked", ordering="at")
+    def sent(self, record: PushRecord) -> str:
+        return moment(record.at)
+
+
 class TenantIdFilter(TenantFilter):
     column = "tenant_id"
 
@@ -272,6 +300,11 @@ class OfAUser(OfASet):
 @admin.register(UserSetting)
 class UserSettingAdmin(OfAUser):
     list_display = ("user", "key", "tenant", "version")
+
+
+@admin.register(PushRemark)
+class PushRemarkAdmin(OfAUser):
+    list_display = ("user", "kind", "target", "remark", "tenant")
 
 
 @admin.register(ConversationState)

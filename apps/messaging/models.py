@@ -274,6 +274,44 @@ class TenantRule(models.Model):
         return f"{self.get_kind_display()}: {self.name}"
 
 
+class UserTag(models.Model):
+    """A tag that a tenant's server has given a user, to find whom to send to (apps.messaging.user_tags).
+
+    In the control database, unlike what nodes judge messages by: one question finds the users of all SETs.
+    """
+
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    tag = models.CharField(max_length=40, db_collation="C")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "tag", "user"), name="user_tag_once"),)
+        indexes = (models.Index(fields=("tenant", "user"), name="user_tag_of_user"),)
+
+    def __str__(self) -> str:
+        return f"{self.tag} of {self.user}"
+
+
+class PushRecord(models.Model):
+    """What a tenant's server has asked to be pushed (apps.messaging.server_api.push)."""
+
+    tenant = models.BigIntegerField()
+    push = models.CharField(max_length=32, db_collation="C", help_text="The id that was answered.")
+    at = models.BigIntegerField(help_text="ms.")
+    users = models.IntegerField(null=True, help_text="Whom it was for; empty: everybody.")
+    platforms = models.CharField(max_length=256)
+    title = models.CharField(max_length=256, blank=True)
+    alert = models.CharField(max_length=256, blank=True, help_text="Its beginning.")
+    message = models.CharField(max_length=32, blank=True, help_text="The class of the message that was sent.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "push"), name="push_record_once"),)
+        indexes = (models.Index(fields=("tenant", "at"), name="push_record_at"),)
+
+    def __str__(self) -> str:
+        return self.push
+
+
 class Group(models.Model):
     """A group, in its home SET, where all of its messages are appended."""
 
@@ -388,6 +426,26 @@ class UserSetting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} of {self.user}"
+
+
+class PushRemark(models.Model):
+    """What pushes to a user call a friend or a group of his; in his home SET, where he is pushed to."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The user's.")
+    kind = models.SmallIntegerField(help_text="The conversation's: private or group.")
+    target = models.CharField(max_length=64, db_collation="C", help_text="The friend or the group.")
+    remark = models.CharField(max_length=256)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "kind", "target"), name="push_remark_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.target} of {self.user}"
 
 
 class ConversationState(models.Model):

@@ -47,6 +47,7 @@ _STATUS = {
     tokens.Reason.INCORRECT: ConnStatus.TOKEN_INCORRECT,
     tokens.Reason.EXPIRED: ConnStatus.TOKEN_INCORRECT,
     tokens.Reason.BLOCKED: ConnStatus.USER_BLOCKED,
+    tokens.Reason.DEACTIVATED: ConnStatus.ACCOUNT_CANCELLED,
 }
 
 _connection_numbers = itertools.count(1)
@@ -125,12 +126,15 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     try:
         claims = tokens.verify(tenant, query.get("token", ""), directory.current.user_restriction)
     except tokens.TokenRefused as refused:
-        raise Refusal(_STATUS[refused.reason], f"tenant {tenant.id}: {refused}") from refused
+        status = _STATUS[refused.reason]
+        if status is ConnStatus.ACCOUNT_CANCELLED and generation(_name(query, "sdkVer", 16)) < 5:
+            status = ConnStatus.USER_BLOCKED  # the nearest that they know: they stay away, too
+        raise Refusal(status, f"tenant {tenant.id}: {refused}") from refused
     if not access_points.serves(process.access_point, tenant.cluster):
         raise Refusal(ConnStatus.REDIRECT, f"tenant {tenant.id} is served by cluster {tenant.cluster}")
-    status = access_points.admission(process.access_point, len(process.hub.connections))
-    if status:
-        raise Refusal(status, f"access point {process.access_point} takes no more clients")
+    full = access_points.admission(process.access_point, len(process.hub.connections))
+    if full:
+        raise Refusal(full, f"access point {process.access_point} takes no more clients")
     connection = Connection(
         id=f"{process.id}-{next(_connection_numbers)}",
         tenant=tenant.id,
@@ -139,6 +143,7 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         home=process.lanes.snapshot.home(tenant.id, claims.user_id),
         send=send,
     )
+    connection.issued = claims.issued_ms
     connection.platform = _name(query, "platform", 32) or "Web"
     connection.device = _name(query, "deviceId", 64)
     connection.sdk = _name(query, "sdkVer", 16)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 
+from apps.accounts.directory import NO_RESTRICTION, Restriction
 from apps.routing import metrics
 from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
@@ -31,6 +33,18 @@ def _downstream(row: Row) -> bytes:
         uid=row.uid,
         status_message=row.seq == 0,
     )
+
+
+def _expelled(connection: Connection, restriction: Restriction, now: int) -> DisconnectStatus | None:
+    """Why the connection may not stay; None when it may. What came with generation 5 is told to it alone."""
+    newest = connection.generation >= 5
+    if restriction.deactivated:
+        return DisconnectStatus.ACCOUNT_CANCELLED if newest else DisconnectStatus.USER_BLOCKED
+    if restriction.blocked_until_ms > now:
+        return DisconnectStatus.USER_BLOCKED
+    if connection.issued <= restriction.deleted_ms:
+        return DisconnectStatus.TOKEN_EXPIRED if newest else DisconnectStatus.CLOSED_BY_SERVER
+    return None
 
 
 class Hub:
@@ -216,13 +230,21 @@ class Hub:
         moved, self.cursors = self.cursors, {}
         return {name: [(*key, at) for key, at in its.items()] for name, its in moved.items()}
 
-    def expel(self, may_not: Callable[[int, str], bool]) -> None:
-        """End the connections of users who may not be connected any more."""
+    def expel(self, restriction_of: Callable[[int, str], Restriction]) -> None:
+        """End the connections of users who may not be connected any more.
+
+        `restriction_of` is `Directory.user_restriction`.
+        """
+        now = time.time_ns() // 1_000_000
         for (tenant, user), its in list(self.users.items()):
-            if may_not(tenant, user):
-                for connection in list(its):
-                    logger.info("connection %s: its user is blocked", connection.id)
-                    connection.disconnect(DisconnectStatus.USER_BLOCKED)
+            restriction = restriction_of(tenant, user)
+            if restriction is NO_RESTRICTION:
+                continue
+            for connection in list(its):
+                status = _expelled(connection, restriction, now)
+                if status is not None:
+                    logger.info("connection %s: its user is shut out: %s", connection.id, status.name)
+                    connection.disconnect(status)
 
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""

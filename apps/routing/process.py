@@ -254,11 +254,11 @@ class Process:
                 logger.exception("a look at the lanes failed")
 
     def _expel(self) -> None:
-        """Who was blocked since the last look is not to stay connected (directory, PROTOCOL 7.2)."""
+        """Who was shut out since the last look is not to stay connected (directory, PROTOCOL 7.2)."""
         version = directory.current.version
         if version != self._expelled:
             self._expelled = version
-            self.hub.expel(directory.current.is_blocked)
+            self.hub.expel(directory.current.user_restriction)
 
     async def _route(self) -> None:
         """Follow the topology: its tables, and who of the nodes is alive."""

@@ -98,6 +98,7 @@ class Connection:
         "home",
         "id",
         "in_flight",
+        "issued",
         "missed",
         "missed_time",
         "notified_at",
@@ -135,6 +136,7 @@ class Connection:
         self.socket: Socket | None = None  # where the server offers one
         self.polls = False  # long polling: a push that arrives with a pull's reply is lost (PROTOCOL 6.3)
         self.since = time.time_ns() // 1_000_000
+        self.issued = self.since  # ms: its token
         self.heard_at = time.monotonic()
         self.ending = False  # a DISCONNECT was written: what it still sends is not looked at
         self.closed = False

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apps.accounts.directory import NO_RESTRICTION, directory, read_directory
+from apps.accounts.directory import NO_RESTRICTION, Restriction, directory, read_directory
 from apps.accounts.models import Tenant, User, changing
 from tests.accounts.tenants import renewed
 
@@ -41,7 +41,8 @@ def test_only_restricted_users_are_held_and_each_in_its_own_tenant(tenants: Pair
     bob.blocked_until = until
     bob.save(update_fields=["blocked_until"])
     held = renewed()
-    assert held.user_restriction(tenants[0].pk, "bob") == (0, until.timestamp() * 1000)
+    blocked = Restriction(blocked_until_ms=int(until.timestamp() * 1000))
+    assert held.user_restriction(tenants[0].pk, "bob") == blocked
     assert held.user_restriction(tenants[1].pk, "bob") is NO_RESTRICTION
     bob.blocked_until = None
     bob.save()
@@ -50,9 +51,11 @@ def test_only_restricted_users_are_held_and_each_in_its_own_tenant(tenants: Pair
 
 
 def test_a_process_that_starts_later_reads_the_same(tenants: Pair) -> None:
-    User.objects.create(tenant=tenants[0], user_id="bob", tokens_valid_after=5)
+    User.objects.create(
+        tenant=tenants[0], user_id="bob", tokens_valid_after=5, deactivated=True, deleted_at=7
+    )
     assert read_directory(None) == renewed()
-    assert read_directory(None).user_restriction(tenants[0].pk, "bob").tokens_valid_after_ms == 5
+    assert read_directory(None).user_restriction(tenants[0].pk, "bob") == Restriction(5, 0, True, 7)
 
 
 def test_a_change_that_is_rolled_back_is_never_seen(tenants: Pair) -> None:

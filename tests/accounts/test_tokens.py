@@ -89,3 +89,13 @@ def test_a_blocked_user_is_refused_until_the_block_ends() -> None:
     assert refusal(ALICES, token, Restriction(blocked_until_ms=NOW + 1)) is Reason.BLOCKED
     over = Restriction(blocked_until_ms=NOW)
     assert tokens.verify(ALICES, token, lambda *user: over, now_ms=NOW).user_id == "alice"
+
+
+def test_who_is_deactivated_is_told_so_whatever_his_token() -> None:
+    token = tokens.issue(ALICES, "alice", now_ms=NOW)
+    for restriction in (
+        Restriction(deactivated=True),
+        Restriction(tokens_valid_after_ms=NOW, blocked_until_ms=NOW + 1, deactivated=True),
+    ):
+        assert refusal(ALICES, token, restriction) is Reason.DEACTIVATED
+    assert tokens.verify(ALICES, token, lambda *user: Restriction(deleted_ms=NOW)).user_id == "alice"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apps.accounts.directory import Directory
+from apps.accounts.directory import NO_RESTRICTION, Directory, Restriction
 from apps.accounts.snapshot import Renewed
 from apps.routing import topology
 from apps.routing.envelope import Answer, Row
@@ -319,3 +319,25 @@ async def test_a_change_that_overtakes_the_pull_that_tells_the_groups_is_not_for
     bob.connection.pull_answered(1, answer, "set1")
     assert bob.topics() == ["s_ntf"]
     assert hub.groups == {(1, "g"): {bob.connection}}
+
+
+async def test_who_is_shut_out_is_told_why_as_far_as_his_sdk_knows_it(hub: Hub) -> None:
+    async def told(restriction: Restriction) -> list[int | None]:
+        clients = [
+            Client(hub, "alice", platform=f"P{n}{issued}", generation=n, issued=issued)
+            for n, issued in ((2, 5), (4, 5), (5, 5), (5, 6))
+        ]
+        mallory = Client(hub, "mallory")
+        hub.expel(lambda tenant, user: restriction if (tenant, user) == (1, "alice") else NO_RESTRICTION)
+        await asyncio.sleep(0)
+        assert mallory.packets == []
+        for client in (*clients, mallory):
+            hub.remove(client.connection)
+        return [client.packets[0].status if client.packets else None for client in clients]
+
+    blocked, cancelled = DisconnectStatus.USER_BLOCKED, DisconnectStatus.ACCOUNT_CANCELLED
+    closed, expired = DisconnectStatus.CLOSED_BY_SERVER, DisconnectStatus.TOKEN_EXPIRED
+    assert await told(Restriction(deactivated=True)) == [blocked, blocked, cancelled, cancelled]
+    assert await told(Restriction(blocked_until_ms=1 << 53)) == [blocked] * 4
+    assert await told(Restriction(deleted_ms=5)) == [closed, closed, expired, None]
+    assert await told(Restriction(tokens_valid_after_ms=1 << 53, blocked_until_ms=1)) == [None] * 4

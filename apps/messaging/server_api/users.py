@@ -39,6 +39,7 @@ USERS_A_CALL = 20
 
 MINUTES_MAX = 43200
 BLOCKED_PAGE = 50
+USERS_PAGE = 100
 PAGES_MAX = 1 << 20
 
 USER = Param("userId", identifier, required=True)
@@ -49,8 +50,10 @@ BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
 _REGISTER = """
     INSERT INTO accounts_user AS known (tenant_id, user_id, name, portrait_uri) VALUES (%s, %s, %s, %s)
     ON CONFLICT (tenant_id, user_id) DO UPDATE
-    SET name = EXCLUDED.name, portrait_uri = COALESCE(NULLIF(EXCLUDED.portrait_uri, ''), known.portrait_uri)
-    WHERE known.name <> EXCLUDED.name OR EXCLUDED.portrait_uri NOT IN ('', known.portrait_uri)"""
+    SET name = EXCLUDED.name, portrait_uri = COALESCE(NULLIF(EXCLUDED.portrait_uri, ''), known.portrait_uri),
+      registered = true, created_at = CASE WHEN known.registered THEN known.created_at ELSE now() END
+    WHERE NOT known.registered OR known.name <> EXCLUDED.name
+      OR EXCLUDED.portrait_uri NOT IN ('', known.portrait_uri)"""
 
 
 @endpoint(
@@ -99,7 +102,44 @@ def info(call: Call) -> Answer:
 
 
 def _user(call: Call) -> QuerySet[User]:
-    return User.objects.filter(tenant_id=call.tenant.id, user_id=call["userId"])
+    return User.objects.filter(tenant_id=call.tenant.id, user_id=call["userId"], registered=True)
+
+
+@endpoint(
+    "/user/query",
+    Param("page", integer(1, PAGES_MAX), default=1),
+    Param("pageSize", integer(1, USERS_PAGE), default=20),
+    Param("order", integer(0, 1), default=0),
+    answer={
+        "total": 1,
+        "users": [
+            {
+                "userId": "alice",
+                "userName": "Alice",
+                "userPortrait": "https://…",
+                "regTime": "2026-01-11 01:28:20",
+            }
+        ],
+    },
+)
+def registered_users(call: Call) -> Answer:
+    """Those first who registered first, or last with `order` 1; `total` is of all pages."""
+    known = User.objects.filter(tenant_id=call.tenant.id, registered=True, deactivated=False)
+    ordered = known.order_by(*(("-created_at", "-user_id") if call["order"] else ("created_at", "user_id")))
+    begin = (call["page"] - 1) * call["pageSize"]
+    page = ordered.values_list("user_id", "name", "portrait_uri", "created_at")
+    return {
+        "total": known.count(),
+        "users": [
+            {
+                "userId": user,
+                "userName": name,
+                "userPortrait": portrait,
+                "regTime": clock(int(created.timestamp() * 1000)),
+            }
+            for user, name, portrait, created in page[begin : begin + call["pageSize"]]
+        ],
+    }
 
 
 @endpoint("/user/checkOnline", USER, answer={"status": "1"})
@@ -217,14 +257,21 @@ def blocked_users(call: Call) -> Answer:
 
 
 def _blocked(call: Call) -> QuerySet[User]:
-    return User.objects.filter(tenant_id=call.tenant.id, blocked_until__gt=timezone.now())
+    restricted = User.objects.filter(tenant_id=call.tenant.id, changed__gt=0)  # there is an index of these
+    return restricted.filter(blocked_until__gt=timezone.now())
 
 
 def _restrict(call: Call, until: datetime) -> None:
     with changing() as version:
         User.objects.bulk_create(
             [
-                User(tenant_id=call.tenant.id, user_id=user, blocked_until=until, changed=version)
+                User(
+                    tenant_id=call.tenant.id,
+                    user_id=user,
+                    blocked_until=until,
+                    registered=False,
+                    changed=version,
+                )
                 for user in call["userId"]
             ],
             update_conflicts=True,

@@ -22,12 +22,17 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     chatroom_broadcast,
     chatroom_users,
     chatrooms,
+    departures,
     groups,
     messages,
     not_offered,
     replays,
+    push,
+    push_periods,
+    remarks,
     system,
     templates,
+    user_tags,
     users,
 )
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse

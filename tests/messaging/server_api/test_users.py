@@ -159,3 +159,27 @@ def test_a_blacklist_is_read_in_pages(alices: TenantEntry) -> None:
     page = call(alices, "/user/blacklist/query", userId="alice", size=2, pageToken=page["next"])
     assert page == {"users": ["e"], "next": ""}
     assert refused(alices, "/user/blacklist/query")[2] == "userId is required."
+
+
+def test_registered_users_are_listed_in_pages_and_those_who_are_only_blocked_are_not(
+    alices: TenantEntry, mallorys: TenantEntry
+) -> None:
+    for user in ("zoe", "bob", "alice"):
+        call(alices, "/user/getToken", userId=user, name=user.title(), portraitUri="p")
+    call(mallorys, "/user/getToken", userId="mallory", name="M")
+    call(alices, "/user/block", userId="unknown,bob", minute=1)
+    answer = call(alices, "/user/query")
+    assert answer["total"] == 3
+    assert [(u["userId"], u["userName"], u["userPortrait"]) for u in answer["users"]] == [
+        ("zoe", "Zoe", "p"),
+        ("bob", "Bob", "p"),
+        ("alice", "Alice", "p"),
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", answer["users"][0]["regTime"])
+    page = call(alices, "/user/query", page=2, pageSize=2, order=1)
+    assert (page["total"], [user["userId"] for user in page["users"]]) == (3, ["zoe"])
+    assert call(alices, "/user/info", userId="unknown")["createTime"] == ""
+    call(alices, "/user/getToken", userId="unknown", name="Now known")
+    assert call(alices, "/user/query", order=1, pageSize=1)["users"][0]["userId"] == "unknown"
+    blocked = [each["userId"] for each in call(alices, "/user/block/query")["users"]]
+    assert blocked == ["bob", "unknown"]  # registering lifts no block
