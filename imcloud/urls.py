@@ -5,6 +5,7 @@ from django.contrib.staticfiles.views import serve as static_file
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from apps.messaging.server_api import history_files
 from apps.messaging.server_api.view import serve as server_api
 from apps.routing import health, navigation
 from imcloud import scrape
@@ -24,5 +25,6 @@ urlpatterns = [
     path("cometnavi.js", navigation.script),
     path("v2/navi.json", navigation.document),
     path("ping", navigation.ping),
+    path("history/<str:token>/<str:hour>.zip", history_files.download),
     re_path("", server_api),  # every other path is the server API's, which has its own form of "not found"
 ]

@@ -24,6 +24,7 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     conversations,
     groups,
     histories,
+    history_files,
     messages,
     system,
     templates,
@@ -83,7 +84,8 @@ async def _answer(request: HttpRequest, endpoint: Endpoint | None) -> Answer:
         fields = parse(_body(request))
     except BadBody as error:
         raise Refused(PARAMETER, str(error)) from None
-    call = endpoint.call(tenant, fields)
+    base = f"{request.scheme}://{request.META.get('HTTP_HOST') or request.get_host()}"
+    call = endpoint.call(tenant, fields, base)
     if inspect.iscoroutinefunction(endpoint.handler):
         return await endpoint.handler(call)  # type: ignore[no-any-return]
     return await _in_thread(endpoint, call)
