@@ -121,6 +121,7 @@ STORAGE_SECRET = CONFIG.storage_secret
 STORAGE_LIFETIME = CONFIG.storage_lifetime  # s
 STORAGE_SIZE = CONFIG.storage_size  # bytes
 UPLOAD_TARGET = CONFIG.upload_target
+HISTORY_FOLDER = DATA_DIR / "history"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

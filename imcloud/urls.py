@@ -5,7 +5,7 @@ from django.contrib.staticfiles.views import serve as static_file
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from apps.messaging.server_api import reference
+from apps.messaging.server_api import history_files, reference
 from apps.messaging.server_api.view import serve as server_api
 from apps.routing import health, navigation
 from imcloud import scrape
@@ -27,5 +27,6 @@ urlpatterns = [
     path("ping", navigation.ping),
     path("api/docs", reference.page),
     path("api/openapi.json", reference.document),
+    path("history/<str:token>/<str:hour>.zip", history_files.download),
     re_path("", server_api),  # every other path is the server API's, which has its own form of "not found"
 ]

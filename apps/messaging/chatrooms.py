@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from apps.messaging import log
-from apps.messaging.models import Chatroom, ChatroomUser
+from apps.messaging.models import CHATROOM, Chatroom, ChatroomUser
 from apps.routing import hints, room_members
 from apps.routing.envelope import ELSEWHERE
 from apps.routing.topology import slot
@@ -186,6 +186,35 @@ def named(server_set: str, tenant: int, which: str) -> list[str]:
         raise ValueError(f"rooms are not listed by {which}")
     sql = f"SELECT room FROM messaging_chatroom WHERE tenant = %s AND {which} ORDER BY room"
     return [room for (room,) in log.of(server_set).read(sql, (tenant,))]
+
+
+# --- what was said, and is not to be found any more
+
+# Of all users: no user has the empty id.
+_CLEAN = """
+    INSERT INTO messaging_cleanmark (tenant, "user", slot, kind, target, upto)
+    VALUES (%(tenant)s, '', %(slot)s, %(kind)s, %(room)s, LEAST(%(upto)s::int8, %(time)s::int8))
+    ON CONFLICT (tenant, "user", kind, target) DO UPDATE SET upto = EXCLUDED.upto
+    WHERE messaging_cleanmark.upto < EXCLUDED.upto"""
+_CLEANED = """
+    SELECT upto FROM messaging_cleanmark WHERE tenant = %s AND "user" = '' AND kind = %s AND target = %s"""
+
+
+def clean(server_set: str, tenant: int, room: str, upto: int) -> None:
+    """Remove the history of all rooms that have had this id, up to a time in ms."""
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        time = hold(connection, tenant, room)
+        values = {"tenant": tenant, "room": room, "slot": slot(str(tenant), room)}
+        connection.execute(_CLEAN, values | {"kind": CHATROOM, "upto": upto, "time": time})
+
+    log.of(server_set).run(work, within=WITHIN)
+
+
+def cleaned(server_set: str, tenant: int, room: str) -> int:
+    """ms up to which the history was removed."""
+    rows = log.of(server_set).read(_CLEANED, (tenant, CHATROOM, room))
+    return int(rows[0][0]) if rows else 0
 
 
 # --- what holds for users

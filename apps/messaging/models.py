@@ -1,5 +1,6 @@
 """The tables of a SET. Written by `log` with COPY under the head's lock; read by everybody with a cursor."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -106,6 +107,8 @@ class Message(models.Model):
                 fields=("tenant", "time"), name="message_to_all", condition=models.Q(kind=SYSTEM, target="")
             ),
             models.Index(fields=("time",), name="message_canary", condition=models.Q(kind=CANARY)),
+            # An hour of all conversations. It has one entry for many pages: appends hardly pay for it.
+            BrinIndex(fields=("sent",), name="message_hour", autosummarize=True, pages_per_range=32),
         )
 
     def __str__(self) -> str:
@@ -688,3 +691,19 @@ class ListCursor(models.Model):
 
     def __str__(self) -> str:
         return self.user
+
+
+class HistoryFile(models.Model):
+    """The messages of one hour of a tenant as a file that its server may fetch; or that it has deleted it."""
+
+    tenant = models.BigIntegerField()
+    hour = models.CharField(max_length=10, help_text="yyyyMMddHH, in the installation's time zone.")
+    token = models.CharField(max_length=43, unique=True, help_text="Who knows it may fetch the file.")
+    made_at = models.DateTimeField(auto_now_add=True, db_default=Now())
+    deleted = models.BooleanField(default=False, db_default=False, help_text="It is not made again.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "hour"), name="history_file_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour} of {self.tenant}"

@@ -6,6 +6,7 @@ Every tenant has a bucket of its own, since the SDKs choose the names of the obj
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +34,11 @@ def _client() -> Any:
         region_name=settings.STORAGE_REGION,
         aws_access_key_id=settings.STORAGE_KEY,
         aws_secret_access_key=settings.STORAGE_SECRET,
-        config=Config(signature_version="s3v4", s3={"addressing_style": addressing}),
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": addressing},
+            request_checksum_calculation="when_required",  # older stores do not know others
+        ),
     )
 
 
@@ -71,3 +76,16 @@ def download_url(tenant: int, key: str, name: str) -> str:
         parameters["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
     url: str = _client().generate_presigned_url("get_object", parameters, settings.STORAGE_LIFETIME)
     return url
+
+
+# --- files that the server itself has there
+
+
+def upload(tenant: int, key: str, file: Path) -> None:
+    """Put a file there, in parts when it is large."""
+    _client().upload_file(str(file), bucket(tenant), key)
+
+
+def delete(tenant: int, key: str) -> None:
+    """Remove an object; one that is not there need not be removed."""
+    _client().delete_object(Bucket=bucket(tenant), Key=key)

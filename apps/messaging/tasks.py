@@ -13,7 +13,16 @@ from celery import shared_task, signals
 from google.protobuf.message import DecodeError
 
 from apps.accounts.directory import directory
-from apps.messaging import changes, chatroom_life, compensation, exchange, log, online_status, slot_moves
+from apps.messaging import (
+    changes,
+    chatroom_life,
+    compensation,
+    exchange,
+    history_files,
+    log,
+    online_status,
+    slot_moves,
+)
 from apps.messaging.log import Appended, Elsewhere, Entry, Unavailable
 from apps.messaging.methods import (
     Admit,
@@ -280,11 +289,12 @@ def move_slots(server_set: str) -> None:
 
 @shared_task(name="messaging.sweep")
 def sweep(server_set: str) -> None:
-    """Timed: remove old canaries and the cursors of devices that are gone."""
+    """Timed: remove old canaries, the cursors of devices that are gone, and the like."""
     canary.sweep(server_set)
     gateways.forget_devices(server_set)
     changes.forget(server_set)
     online_status.forget(server_set)
+    history_files.sweep()
 
 
 @shared_task(name="messaging.reconcile_online")

@@ -318,11 +318,10 @@ def history(server_set: str, request: Request) -> Answer:
     server_set = home(request.tenant, room)
     its = _room(server_set, request._replace(target=room), member=True)
     count = min(max(wanted.count, 1), HISTORY_PAGE_MAX)
-    parameters = _of_room(
-        request, room, its, unless=RECALLED, only=PERSISTED, limit=count + 1, floor=its.created
-    )
+    floor = max(its.created, chatrooms.cleaned(server_set, request.tenant, room))
+    parameters = _of_room(request, room, its, unless=RECALLED, only=PERSISTED, limit=count + 1, floor=floor)
     if wanted.order:
-        rows = log.of(server_set).read(_AFTER, parameters | {"time": max(wanted.time, its.created)})
+        rows = log.of(server_set).read(_AFTER, parameters | {"time": max(wanted.time, floor)})
     else:
         rows = log.of(server_set).read(_BEFORE, parameters | {"time": wanted.time or _NOW})
     page = rows[:count]

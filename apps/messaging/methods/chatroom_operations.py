@@ -54,6 +54,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "create": chatrooms.create,  # name, destroyed, destroy_after, muted
     "destroy": chatrooms.destroy,
     "change": chatrooms.change,  # {column: value}; whether the room exists
+    "clean": chatrooms.clean,  # upto
     "info": chatrooms.info,  # {…} or None
     "named": lambda server_set, tenant, room, which: chatrooms.named(server_set, tenant, which),
     "members": _members,  # count, newest first

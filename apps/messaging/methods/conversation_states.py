@@ -21,7 +21,7 @@ from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.kinds import ProtocolError
 from apps.routing.protocol.messages import GROUP, PRIVATE
 from apps.routing.protocol.packets import AckStatus
-from apps.routing.topology import slot
+from apps.routing.topology import home, slot
 
 STATES_CHANGED = 3  # NotifyMsg.type
 SILENT, ON_TOP, TAGS, TRANSLATED = 1, 2, 3, 4  # SessionStateItem.sessionStateType
@@ -87,6 +87,13 @@ def is_blocked(server_set: str, request: Request) -> None:
     item = _items(rows[0][-1]).get(SILENT) if rows else None
     if item is not None and int(item.value) > 0:
         raise Refusal(1)
+
+
+def stored(tenant: int, user: str, key: Key) -> Items:
+    """How a user has set one conversation, read in his home SET."""
+    of = {"tenant": tenant, "user": user} | _columns([key])
+    rows = log.of(home(tenant, user)).read(_OF_KEYS, of)
+    return _items(rows[0][-1]) if rows else {}
 
 
 # --- changing

@@ -254,10 +254,11 @@ class MapParam(Param):
 
 @dataclass(frozen=True)
 class Call:
-    """One valid request."""
+    """One valid request. `base`: scheme and host of this server, as its caller reaches it."""
 
     tenant: TenantEntry
     values: dict[str, Any]
+    base: str = ""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -278,9 +279,9 @@ class Endpoint:
     errors: tuple[int, ...]
     says: str
 
-    def call(self, tenant: TenantEntry, fields: Fields) -> Call:
+    def call(self, tenant: TenantEntry, fields: Fields, base: str = "") -> Call:
         """The request with its values checked; what is not declared is ignored. Raises Refused."""
-        return Call(tenant, {param.name: param.value(fields) for param in self.params})
+        return Call(tenant, {param.name: param.value(fields) for param in self.params}, base)
 
 
 ENDPOINTS: dict[str, Endpoint] = {}

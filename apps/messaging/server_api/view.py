@@ -22,14 +22,18 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     chatroom_broadcast,
     chatroom_users,
     chatrooms,
+    conversation_tags,
+    conversations,
     departures,
     groups,
+    histories,
+    history_files,
     messages,
     not_offered,
-    replays,
     push,
     push_periods,
     remarks,
+    replays,
     system,
     templates,
     user_tags,
@@ -96,7 +100,8 @@ async def _answer(request: HttpRequest, path: str) -> Answer:
         fields = parse(_body(request))
     except BadBody as error:
         raise Refused(PARAMETER, str(error)) from None
-    call = endpoint.call(tenant, fields)
+    base = f"{request.scheme}://{request.META.get('HTTP_HOST') or request.get_host()}"
+    call = endpoint.call(tenant, fields, base)
     if inspect.iscoroutinefunction(endpoint.handler):
         return await endpoint.handler(call)  # type: ignore[no-any-return]
     return await _in_thread(endpoint, call)

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import math
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from autobahn.twisted import websocket
@@ -33,6 +34,12 @@ def spare_colours() -> None:
             setattr(module, painter, lambda value: value)
 
 
+def unsent(protocol: Any) -> int:
+    """Bytes that wait for a client which does not read them."""
+    transport = protocol.transport
+    return len(transport.dataBuffer) + int(transport._tempDataLen)
+
+
 class Socket:
     """What the gateway may do with a client's socket besides ASGI; `apps.routing.sessions.Socket`."""
 
@@ -46,8 +53,7 @@ class Socket:
             self._protocol.sendMessage(frame, True)
 
     def unsent(self) -> int:
-        transport = self._protocol.transport
-        return len(transport.dataBuffer) + int(transport._tempDataLen)
+        return unsent(self._protocol)
 
 
 class BoundedRequest(http_protocol.WebRequest):  # type: ignore[misc]
@@ -69,6 +75,8 @@ class GatewayServer(Server):  # type: ignore[misc]
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["type"] == "websocket":
             scope["imcloud.socket"] = Socket(protocol)
+        else:
+            scope["imcloud.unsent"] = partial(unsent, protocol)
         return super().create_application(protocol, scope)
 
 
