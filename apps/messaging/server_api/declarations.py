@@ -25,6 +25,7 @@ from apps.messaging.server_api.body import Fields
 ID_MAX = 64  # bytes of a user, group or chatroom id
 INTERNAL, PARAMETER, NOT_FOUND = 1000, 1002, 404
 BODY_TOO_LARGE, TIMEOUT = 1508, 1050
+TOO_MANY_WORDS = 1019
 # Business code -> HTTP status. SDKs fail over to another host on 5xx, so those mean "try again" only.
 HTTP_STATUS = {
     200: 200,
@@ -36,6 +37,7 @@ HTTP_STATUS = {
     LOCKED: 401,
     TIMEOUT: 504,
     BODY_TOO_LARGE: 400,
+    TOO_MANY_WORDS: 403,
 }
 
 Answer = dict[str, Any]

@@ -22,9 +22,12 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     chatrooms,
     groups,
     messages,
+    private_mutes,
+    sensitive_words,
     system,
     templates,
     users,
+    white_lists,
 )
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
 from apps.messaging.server_api.declarations import (
