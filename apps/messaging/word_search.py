@@ -21,31 +21,44 @@ def folded(text: str) -> str:
     return text.replace("İ", "i").lower().replace("ς", "σ")
 
 
+def _utf8(text: str) -> str:
+    """A character for each byte: the library tries the branches of a node one after the other, and where
+    words begin with thousands of different characters that takes ten times as long.
+    """
+    return text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
 class WordSearch:
     """Words, each with its replacement; an empty one blocks the text that the word is in."""
 
     def __init__(self, words: Iterable[tuple[str, str]]) -> None:
         self._automaton = ahocorasick.Automaton()
         for word, replacement in words:
-            self._automaton.add_word(folded(word), (len(word), replacement))
+            key = _utf8(folded(word))
+            self._automaton.add_word(key, (len(key), len(word), replacement))
         self._automaton.make_automaton()  # of no words it stays a trie, which is not searched
 
     def replaced(self, text: str) -> str:
         """The text with its words replaced. Raises Blocked, also for a word within one to be replaced."""
-        found: dict[int, tuple[int, str]] = {}  # where the longest begins: where it ends, its replacement
         if not self._automaton:
             return text
-        for last, (length, replacement) in self._automaton.iter(folded(text)):
+        searched = _utf8(folded(text))
+        found: dict[int, tuple[int, str]] = {}  # byte where the longest begins: characters, replacement
+        for last, (size, length, replacement) in self._automaton.iter(searched):
             if not replacement:
                 raise Blocked
-            found[last + 1 - length] = last + 1, replacement  # they come in the order of their ends
-        if not found:
-            return text
-        parts: list[str] = []
-        done = 0
-        for begin in sorted(found):
-            if begin >= done:
-                end, replacement = found[begin]
-                parts += (text[done:begin], replacement)
-                done = end
-        return "".join((*parts, text[done:]))
+            found[last + 1 - size] = length, replacement  # they come in the order of their ends
+        return _joined(text, searched, found) if found else text
+
+
+def _joined(text: str, searched: str, found: dict[int, tuple[int, str]]) -> str:
+    parts: list[str] = []
+    done = place = at = 0  # characters that are in `parts`, and those that are before the byte `at`
+    for begin in sorted(found):
+        place += sum(byte & 0xC0 != 0x80 for byte in searched[at:begin].encode("latin-1"))
+        at = begin
+        if place >= done:
+            length, replacement = found[begin]
+            parts += (text[done:place], replacement)
+            done = place + length
+    return "".join((*parts, text[done:]))
