@@ -161,9 +161,10 @@ def content_types(request: pytest.FixtureRequest) -> None:
 def nothing_known() -> None:
     """What an earlier test had in its databases: their versions begin again, and may be the same ones."""
     from apps.accounts.directory import directory
+    from apps.messaging.sensitive_words import words
     from apps.messaging.tenant_rules import rules
 
-    directory._value = rules._value = None
+    directory._value = rules._value = words._value = None
 
 
 @pytest.fixture

@@ -79,7 +79,16 @@ class TenantAdmin(admin.ModelAdmin):
     list_filter = ("state", "cluster", "created_at")
     search_fields = ("name", "app_key")
     ordering = ("name",)
-    fields = ("name", "app_key", "cluster", "state", "group_size", "created_at", "secret_rotated_at")
+    fields = (
+        "name",
+        "app_key",
+        "cluster",
+        "state",
+        "group_size",
+        "whitelist_only",
+        "created_at",
+        "secret_rotated_at",
+    )
     actions = ("rotate_secret",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:

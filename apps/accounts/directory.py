@@ -22,6 +22,7 @@ class TenantEntry:
     locked: bool = False
     cluster: str = ""
     group_size: int = 3000  # members that a group may have
+    whitelist_only: bool = False  # users take private messages only from those in their white lists
 
 
 class Restriction(NamedTuple):
@@ -68,9 +69,9 @@ def read_directory(previous: Directory | None) -> Directory:
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
     tenants = [
-        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, cluster, group_size)
-        for pk, name, app_key, app_secret, state, cluster, group_size in Tenant.objects.values_list(
-            "pk", "name", "app_key", "app_secret", "state", "cluster", "group_size"
+        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, *rest)
+        for pk, name, app_key, app_secret, state, *rest in Tenant.objects.values_list(
+            "pk", "name", "app_key", "app_secret", "state", "cluster", "group_size", "whitelist_only"
         )
     ]
     return Directory(

@@ -96,6 +96,11 @@ class Tenant(models.Model):
         help_text="The cluster that serves the app; empty: chosen by the hash of its app key.",
     )
     group_size = models.PositiveIntegerField(default=3000, help_text="Members that a group may have.")
+    whitelist_only = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A user takes private messages only from users in his white list.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     secret_rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
 

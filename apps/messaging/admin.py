@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from apps.accounts.admin import ReadOnlyAdmin, TenantFilter, moment
 from apps.accounts.models import BlockEntry
-from apps.messaging import chatrooms
+from apps.messaging import chatrooms, log, tenant_rules, word_admin  # noqa: F401  (it registers its tables)
 from apps.messaging.models import (
     CANARY,
     CHATROOM,
@@ -45,10 +45,18 @@ from apps.messaging.models import (
     UserSetting,
     UserTag,
     Watch,
+    WhiteEntry,
 )
 from apps.routing import room_members
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.set_tables import OfASet, SetFilter
+
+
+def _end(until: int) -> str:
+    """When something ends, of epoch ms."""
+    if until >= chatrooms.END:
+        return "for ever"
+    return f"{moment(until)}{'' if until > log.now() else ', over'}"
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -165,7 +173,7 @@ class GroupRuleAdmin(OfASet):
 
     @admin.display(description="until", ordering="until")
     def ends_at(self, rule: GroupRule) -> str:
-        return moment(rule.until) if rule.until < chatrooms.END else "for ever"
+        return _end(rule.until)
 
 
 @admin.register(Membership)
@@ -221,10 +229,14 @@ class ChatroomAdmin(OfASet):
 
 @admin.register(ChatroomUser)
 class ChatroomUserAdmin(OfASet):
-    list_display = ("room", "user", "kind", "tenant")
-    list_filter = (SetFilter, TenantFilter)
+    list_display = ("room", "user", "kind", "tenant", "ends_at")
+    list_filter = (SetFilter, "kind", TenantFilter)
     search_fields = ("=room", "=user")
     ordering = ("-id",)
+
+    @admin.display(description="until", ordering="until")
+    def ends_at(self, its: ChatroomUser) -> str:
+        return _end(its.until)
 
 
 @admin.register(ChatroomEntry)
@@ -241,12 +253,26 @@ class ChatroomEntryAdmin(OfASet):
 
 @admin.register(TenantRule)
 class TenantRuleAdmin(ReadOnlyAdmin):
-    """The same for all SETs."""
+    """The same for all SETs: the mutes of users, and what chatrooms do with classes. They can be lifted."""
 
-    list_display = ("kind", "name", "tenant")
+    list_display = ("kind", "name", "tenant", "ends_at")
     list_filter = (TenantFilter, "kind")
     search_fields = ("=name",)
     ordering = ("-id",)
+
+    @admin.display(description="until", ordering="until")
+    def ends_at(self, rule: TenantRule) -> str:
+        return _end(rule.until)
+
+    def has_delete_permission(self, request: HttpRequest, obj: TenantRule | None = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: TenantRule) -> None:
+        tenant_rules.remove(obj.tenant, obj.kind, [obj.name])  # workers are to know
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TenantRule]) -> None:
+        for rule in queryset:
+            self.delete_model(request, rule)
 
 
 @admin.register(UserTag)
@@ -287,6 +313,14 @@ class BlockEntryAdmin(OfASet):
 
     def has_delete_permission(self, request: HttpRequest, obj: BlockEntry | None = None) -> bool:
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+@admin.register(WhiteEntry)
+class WhiteEntryAdmin(OfASet):
+    list_display = ("owner", "allowed", "tenant")
+    list_filter = (SetFilter, TenantFilter)
+    search_fields = ("=owner", "=allowed")
+    ordering = ("-id",)
 
 
 class OfAUser(OfASet):

@@ -33,6 +33,7 @@ from apps.messaging.models import (
     PRIVATE,
     READ_TIME,
     RECALLED,
+    REWORDED,
     SYSTEM,
     TO_SELF,
     UNSEEN,
@@ -41,6 +42,7 @@ from apps.routing import databases, metrics, placement
 from apps.routing.envelope import Row
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.messages import RECALL, recalled
+from apps.routing.protocol.status import AckStatus
 from apps.routing.topology import slot
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ T = TypeVar("T")
 SEEN_AHEAD = 60_000  # ms that the clock of another SET may be ahead of this one's
 RETRY_PAUSE = 0.1  # s between tries while the database is away
 NO_SLOT = -1  # of nobody: a canary's
+_REPLACED = int(AckStatus.SENSITIVE_WORD_REPLACED)
 _OF_MANY = frozenset((*GROUPS, GROUP_CHANGE))
 # What a Row is made of, in the order of `row`.
 ROW_COLUMNS = "seq, uid, time, sent, tenant, kind, sender, target, flags, inbox, sendbox, method, up"
@@ -197,7 +200,8 @@ def row(
         to = () if flags & HELD else (target,)
         if method == RECALL and (found := recalled(up)):
             gone = found.uid
-    return Row(seq, uid, at, sent, tenant, kind, sender, target, to, sendbox and shown, method, up, gone)
+    sync, status = sendbox and shown, _REPLACED if flags & REWORDED else 0
+    return Row(seq, uid, at, sent, tenant, kind, sender, target, to, sync, method, up, gone, status)
 
 
 def offsets(entries: Sequence[Entry]) -> list[int]:

@@ -16,6 +16,7 @@ RECALLED = 32  # it was recalled: nobody is shown it any more
 CHANGES = 64  # it changes something that was there before it, in each SET that it comes to (see `changes`)
 TO_SELF = 128  # for its sender's other devices only, whatever its target
 UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and his devices are not shown it
+REWORDED = 512  # sensitive words in it were replaced before it was stored
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
 CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
@@ -313,6 +314,56 @@ class PushRecord(models.Model):
 
     def __str__(self) -> str:
         return self.push
+
+
+class SensitiveWord(models.Model):
+    """A word of a tenant that messages may not have, or that is replaced (apps.messaging.sensitive_words)."""
+
+    tenant = models.BigIntegerField()
+    folded = models.CharField(max_length=32, db_collation="C", help_text="The word without case.")
+    word = models.CharField(max_length=32)
+    replacement = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        help_text="Stands for it; empty: who sends the word is refused.",
+    )
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "folded"), name="sensitive_word_once"),)
+
+    def __str__(self) -> str:
+        return self.word
+
+
+class WordList(models.Model):
+    """When a tenant's sensitive words changed last: workers read again those that are newer than theirs."""
+
+    tenant = models.BigIntegerField(primary_key=True)
+    version = models.BigIntegerField(help_text="The Change.version of the last change of its words.")
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+
+class WhiteEntry(models.Model):
+    """`owner` takes private messages from `allowed`, where his tenant wants this said; in his home SET."""
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    owner = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField(help_text="The owner's.")
+    allowed = models.CharField(max_length=64, db_collation="C")
+
+    class Meta:
+        verbose_name = "white list entry"
+        verbose_name_plural = "white list entries"
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "owner", "allowed"), name="white_once_an_owner"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.owner} takes messages from {self.allowed}"
 
 
 class Group(models.Model):

@@ -51,6 +51,7 @@ from apps.messaging.methods import (
     system,
 )
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
+from apps.messaging.sensitive_words import words
 from apps.messaging.tenant_rules import rules
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
@@ -223,7 +224,8 @@ def _no_such_method(server_set: str, requests: Sequence[Request]) -> list[Verdic
 def _status_row(request: Request, verdict: Status, at: int) -> Row:
     r = request
     to = (r.target,) if verdict.kind in (PRIVATE, CHATROOM, SYSTEM) and r.target else ()
-    return Row(0, r.uid, at, at, r.tenant, verdict.kind, r.user, r.target, to, False, r.method, r.payload)
+    up = verdict.up or r.payload
+    return Row(0, r.uid, at, at, r.tenant, verdict.kind, r.user, r.target, to, False, r.method, up)
 
 
 @shared_task(name=ANSWER)
@@ -320,3 +322,4 @@ def know_rules(**_: Any) -> None:
     """A worker begins: it is to know at once what holds in tenants."""
     directory.start()
     rules.start()
+    words.start()

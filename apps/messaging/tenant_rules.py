@@ -31,7 +31,7 @@ def _read_rules(previous: Rules | None) -> Rules:
     version = Change.objects.values_list("version", flat=True).first() or 0
     if previous is not None and previous.version == version:
         return previous
-    rows = TenantRule.objects.values_list("tenant", "kind", "name", "until")
+    rows = TenantRule.objects.filter(until__gt=log.now()).values_list("tenant", "kind", "name", "until")
     return Rules(version, {(tenant, kind, name): until for tenant, kind, name, until in rows.iterator()})
 
 
@@ -39,9 +39,13 @@ rules: Renewed[Rules] = Renewed("tenant rules", _read_rules)
 
 
 def add(tenant: int, rule: int, names: Iterable[str], until: int = chatrooms.END) -> None:
-    """Have a rule hold for classes or users; known in all workers within a second."""
+    """Have a rule hold for classes or users; known in all workers within a second.
+
+    Those of its kind whose time is over are forgotten.
+    """
     made = [TenantRule(tenant=tenant, kind=rule, name=name, until=until) for name in dict.fromkeys(names)]
     with changing():
+        TenantRule.objects.filter(tenant=tenant, kind=rule, until__lte=log.now()).delete()
         TenantRule.objects.bulk_create(
             made,
             update_conflicts=True,

@@ -74,6 +74,7 @@ class Row(NamedTuple):
     method: str
     up: bytes
     gone: str = ""  # of a chatroom: the uid of an earlier message that is shown to nobody from here on
+    status: int = 0  # that its sender is told of it: it is stored, and not as he has sent it
 
 
 @dataclass(frozen=True, slots=True)

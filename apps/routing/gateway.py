@@ -40,6 +40,7 @@ from apps.routing.topology import topology
 logger = logging.getLogger(__name__)
 
 PULL = "pullMsg"
+STORED = (AckStatus.OK, AckStatus.SENSITIVE_WORD_REPLACED)  # what a message is told that is in the log
 IN_FLIGHT_MAX = 256  # unanswered publishes and queries a connection; past it they are refused as too fast
 
 _STATUS = {
@@ -289,12 +290,12 @@ class Handler:
     def _published(self, message_id: int, pending: Pending, answer: Answer) -> None:
         connection = self._connection
         connection.in_flight -= 1
-        if answer.status:
+        if answer.status not in STORED:
             self._refuse_message(message_id, answer.status)
         else:
             connection.seen = max(connection.seen, answer.time)
             uid = pending.request.uid
-            connection.write(packets.encode_puback(message_id, answer.time, 0, uid))
+            connection.write(packets.encode_puback(message_id, answer.time, answer.status, uid))
 
     def _taken(self, message_id: int, pending: Pending, answer: Answer) -> None:
         self._connection.in_flight -= 1

@@ -102,7 +102,7 @@ class Hub:
 
     def apply(self, server_set: str, row: Row) -> None:
         """Show one row of a SET's log to whom it concerns here: its users' devices read no other log."""
-        sender = self._lanes.committed(row.uid, row.sent)
+        sender = self._lanes.committed(row.uid, row.sent, row.status)
         origin: Connection | None = sender.origin if sender else None  # type: ignore[assignment]
         if row.kind == CHATROOM:
             if row.gone:

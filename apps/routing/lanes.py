@@ -421,11 +421,11 @@ class Lanes:
         if not uid or self._uncommitted.pop(uid, None) is not None:
             pending.resolve(pending, answer)
 
-    def committed(self, uid: str, at: int) -> Pending | None:
+    def committed(self, uid: str, at: int, status: int = 0) -> Pending | None:
         """A row of the log came past: acknowledge it if this process sent it; who did is returned."""
         pending = self._uncommitted.pop(uid, None)
         if pending is not None:
-            pending.resolve(pending, Answer(0, 0, at))
+            pending.resolve(pending, Answer(0, status, at))
         return pending
 
     def answered(self, number: int, answers: list[Answer]) -> None:

@@ -26,6 +26,7 @@ class Status:
     """A status message (PROTOCOL 6.7): shown to those who are online now, never stored."""
 
     kind: int
+    up: bytes = b""  # what they are shown, if it is not as it was sent
 
 
 Verdict = Entry | Status | Refused

@@ -19,7 +19,7 @@ from apps.messaging.chatroom_entries import OVERWRITE, SHOWN, WITH_OWNER, Outcom
 from apps.messaging.chatrooms import Facts, Kind, Refusal
 from apps.messaging.issuing import new_uid
 from apps.messaging.log import Entry
-from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict
+from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict, wording
 from apps.messaging.models import CHATROOM, HELD, PERSISTED, RECALLED
 from apps.messaging.tenant_rules import Rule, rules
 from apps.routing import hints, metrics, room_members
@@ -62,7 +62,7 @@ MESSAGE = "chatMsg"
 def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: members that are not muted; the server in anybody's name. Under load, not everything."""
     known = chatrooms.look_up(server_set, [(r.tenant, r.target, r.user) for r in requests])
-    verdicts = [_verdict(r, its) for r, its in zip(requests, known, strict=True)]
+    verdicts = wording.judged(requests, [_verdict(r, its) for r, its in zip(requests, known, strict=True)])
     candidates = [i for i, verdict in enumerate(verdicts) if not isinstance(verdict, Refused)]
     sent = Counter((requests[i].tenant, requests[i].target) for i in candidates)
     unsure = [requests[i] for i in candidates if not requests[i].options & (JOINED | FROM_SERVER)]

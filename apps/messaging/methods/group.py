@@ -10,7 +10,7 @@ import msgpack
 from apps.accounts.directory import directory
 from apps.messaging import groups, log
 from apps.messaging.log import Entry
-from apps.messaging.methods import Refused, Status, Verdict, changing
+from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, TO_SELF, UNSEEN, GroupRule
 from apps.messaging.tenant_rules import Rule as Rules
 from apps.messaging.tenant_rules import rules
@@ -61,7 +61,7 @@ def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: members, unless they or the group are muted; the server in anybody's name."""
     known = standings(server_set, [(r.tenant, r.target, r.user) for r in requests])
     verdicts = [_verdict(r, known.get((r.tenant, r.target, r.user))) for r in requests]
-    return changing.judged(server_set, requests, verdicts)
+    return changing.judged(server_set, requests, wording.judged(requests, verdicts))
 
 
 def _verdict(request: Request, standing: Standing | None) -> Verdict:

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apps.messaging import log
+from apps.accounts.directory import directory
 from apps.messaging.log import Entry
-from apps.messaging.methods import Refused, Status, Verdict, changing
+from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import PRIVATE, TO_SELF
 from apps.messaging.tenant_rules import Rule, rules
+from apps.messaging.white_lists import Pair, blocked_and_allowed
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
 
 def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
-    """Who may send: the receiver has not blocked the sender, and the message can be read and kept."""
-    asked = [(r.tenant, r.target, r.user) for r in requests if _asks_block_list(r)]
-    blocked = log.blocked_pairs(server_set, asked)
-    return changing.judged(server_set, requests, [_verdict(request, blocked) for request in requests])
+    """Who may send: the receiver has not blocked the sender, nor is he a stranger where that matters, and
+    the message can be read and kept.
+    """
+    blocked, allowed = blocked_and_allowed(
+        server_set,
+        [_pair(r) for r in requests if _asks_block_list(r)],
+        [_pair(r) for r in requests if _asks_white_list(r)],
+    )
+    verdicts = [_verdict(request, blocked, allowed) for request in requests]
+    return changing.judged(server_set, requests, wording.judged(requests, verdicts))
+
+
+def _pair(request: Request) -> Pair:
+    return request.tenant, request.target, request.user
 
 
 def _asks_block_list(request: Request) -> bool:
     return not request.options & FROM_SERVER or bool(request.options & VERIFY_BLACKLIST)
 
 
-def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
+def _asks_white_list(request: Request) -> bool:
+    if request.options & FROM_SERVER or request.target == request.user:
+        return False
+    tenant = directory.current.by_id(request.tenant)
+    return tenant is not None and tenant.whitelist_only
+
+
+def _verdict(request: Request, blocked: set[Pair], allowed: set[Pair]) -> Verdict:
     try:
         up = parse_upstream(request.payload)
     except ProtocolError:
@@ -33,10 +51,12 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
     if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
     special = changing.FLAGS.get(up.classname, 0)
-    is_blocked = _asks_block_list(request) and (request.tenant, request.target, request.user) in blocked
+    is_blocked = _asks_block_list(request) and _pair(request) in blocked
     if not special & TO_SELF:
         if is_blocked:
             return Refused(AckStatus.BLOCKED_BY_PEER)
+        if _asks_white_list(request) and _pair(request) not in allowed:
+            return Refused(AckStatus.NOT_WHITELISTED)
         if not request.options & FROM_SERVER and rules.current.hold(
             request.tenant, Rule.PRIVATE_MUTED, request.user
         ):

@@ -30,6 +30,7 @@ from apps.messaging.server_api.body import Fields
 ID_MAX = 64  # bytes of a user, group or chatroom id
 INTERNAL, PARAMETER, NOT_FOUND, GROUP_FULL = 1000, 1002, 404, 405
 NOT_OFFERED, BODY_TOO_LARGE, TIMEOUT = 1009, 1508, 1050
+TOO_MANY_WORDS = 1019
 # Business code -> HTTP status. SDKs fail over to another host on 5xx, so those mean "try again" only.
 HTTP_STATUS = {
     200: 200,
@@ -42,6 +43,7 @@ HTTP_STATUS = {
     NOT_OFFERED: 430,
     TIMEOUT: 504,
     BODY_TOO_LARGE: 400,
+    TOO_MANY_WORDS: 403,
 }
 
 Answer = dict[str, Any]

@@ -30,14 +30,17 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     history_files,
     messages,
     not_offered,
+    private_mutes,
     push,
     push_periods,
     remarks,
     replays,
+    sensitive_words,
     system,
     templates,
     user_tags,
     users,
+    white_lists,
 )
 from apps.messaging.server_api.body import BODY_MAX, BadBody, parse
 from apps.messaging.server_api.declarations import (
