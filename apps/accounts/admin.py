@@ -19,6 +19,7 @@ from django.utils.functional import cached_property
 from apps.accounts.models import Change, Tenant, User, changing
 
 ROWS_LISTED = 10_000
+LIMITS = ("call_rate", "message_rate", "connections_max", "users_max", "groups_max", "group_size")
 NEW_CLUSTER = (
     "Serves the app, for life: its messages will be in this cluster's SETs. "
     "Empty: chosen by the hash of the app key."
@@ -79,7 +80,10 @@ class TenantAdmin(admin.ModelAdmin):
     list_filter = ("state", "cluster", "created_at")
     search_fields = ("name", "app_key")
     ordering = ("name",)
-    fields = ("name", "app_key", "cluster", "state", "group_size", "created_at", "secret_rotated_at")
+    fieldsets = (
+        (None, {"fields": ("name", "app_key", "cluster", "state", "created_at", "secret_rotated_at")}),
+        ("Limits", {"fields": LIMITS, "description": "Empty: no limit. Known everywhere within a second."}),
+    )
     actions = ("rotate_secret",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:

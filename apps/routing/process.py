@@ -56,9 +56,8 @@ class Process:
         self.access_point = access_point
         loop = asyncio.get_running_loop()
         self._routed: tuple[Snapshot, frozenset[str]] = (topology.current, frozenset())
-        self._expelled = (
-            directory.current.version
-        )  # of the directory by which connections were last looked at
+        self._directory = directory.current  # by which connections were last looked at
+        self.message_rates = self._directory.message_rates
         self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered, topology.current)
         self.hub = Hub(self.lanes)
         self.drained = asyncio.Event()  # its access point is out of service, and no client is left
@@ -255,10 +254,10 @@ class Process:
 
     def _expel(self) -> None:
         """Who was blocked since the last look is not to stay connected (directory, PROTOCOL 7.2)."""
-        version = directory.current.version
-        if version != self._expelled:
-            self._expelled = version
-            self.hub.expel(directory.current.is_blocked)
+        known = directory.current
+        if known is not self._directory:
+            self._directory, self.message_rates = known, known.message_rates
+            self.hub.expel(known.is_blocked)
 
     async def _route(self) -> None:
         """Follow the topology: its tables, and who of the nodes is alive."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgpack
 import psycopg
 
-from apps.messaging import chatrooms, exchange, groups, log
+from apps.messaging import chatrooms, exchange, group_quota, groups, log
 from apps.messaging.issuing import new_uid
 from apps.messaging.log import Elsewhere, Entry
 from apps.messaging.methods.group import size_max
@@ -68,6 +68,8 @@ def _of(request: Request) -> dict[str, Any]:
 def create(server_set: str, request: Request) -> im.CreateDiscussionOutput:
     """crDiz: with the one who makes it as its owner."""
     name = text(im.CreateDiscussionInput.FromString(request.payload).name, NAME_MAX)
+    if group_quota.room(request.tenant) == 0:
+        raise Refusal(AckStatus.DISCUSSION_CREATE)
     made = f"diz-{secrets.token_hex(8)}"
     while home(request.tenant, made) != server_set:
         made = f"diz-{secrets.token_hex(8)}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from apps.accounts.directory import directory
-from apps.messaging import groups, log
+from apps.messaging import group_quota, groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
 from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUP_CHANGE, TO_SELF, UNSEEN, GroupRule
@@ -120,7 +120,11 @@ def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     A group is made by the first who join it.
     """
     present: dict[tuple[int, str], list[str]] = {}  # with what the batch has made of it so far
-    return [_change(server_set, request, present) for request in requests]
+    too_many = group_quota.past(server_set, requests)
+    return [
+        Refused(AckStatus.GROUP_ID_INVALID) if r.uid in too_many else _change(server_set, r, present)
+        for r in requests
+    ]
 
 
 def _change(server_set: str, request: Request, known: dict[tuple[int, str], list[str]]) -> Verdict:

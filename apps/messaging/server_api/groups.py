@@ -11,6 +11,7 @@ from apps.messaging import exchange, groups, log, tenant_rules
 from apps.messaging.models import GroupRule
 from apps.messaging.server_api.declarations import (
     INTERNAL,
+    TOO_MANY,
     Answer,
     Call,
     MapParam,
@@ -73,6 +74,8 @@ async def change(call: Call, how: str, users: Sequence[str], name: str = "") -> 
     )
     if reply.status == AckStatus.OPERATION_BLOCKED:
         raise Refused(GROUP_FULL, "The group would have too many members.")
+    if reply.status == AckStatus.GROUP_ID_INVALID:
+        raise Refused(TOO_MANY, f"The app may have {call.tenant.groups_max} groups.")
     if reply.status:
         raise Refused(INTERNAL, "Not known to be done, please retry.")
     return {}

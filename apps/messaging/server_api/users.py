@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -30,6 +31,7 @@ from apps.messaging.server_api.declarations import (
     text,
 )
 from apps.messaging.server_api.homes import change_at_home
+from apps.messaging.server_api.registration import make_room
 from apps.routing import databases, presence
 from apps.routing.topology import home
 
@@ -60,7 +62,9 @@ _REGISTER = """
     Param("portraitUri", text(PORTRAIT_MAX), default=""),
 )
 def get_token(call: Call) -> Answer:
-    with connection.cursor() as cursor:
+    limited = call.tenant.users_max is not None
+    with transaction.atomic() if limited else nullcontext(), connection.cursor() as cursor:
+        make_room(cursor, call.tenant, [call["userId"]])
         cursor.execute(_REGISTER, (call.tenant.id, call["userId"], call["name"], call["portraitUri"]))
     return {"userId": call["userId"], "token": tokens.issue(call.tenant, call["userId"])}
 
@@ -195,7 +199,8 @@ def _blocked(call: Call) -> QuerySet[User]:
 
 
 def _restrict(call: Call, until: datetime) -> None:
-    with changing() as version:
+    with changing() as version, connection.cursor() as cursor:
+        make_room(cursor, call.tenant, call["userId"])
         User.objects.bulk_create(
             [
                 User(tenant_id=call.tenant.id, user_id=user, blocked_until=until, changed=version)
