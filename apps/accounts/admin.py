@@ -16,10 +16,9 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from apps.accounts.models import Change, Tenant, User, changing
+from apps.accounts.models import LIMITS, Change, Tenant, User, changing
 
 ROWS_LISTED = 10_000
-LIMITS = ("call_rate", "message_rate", "connections_max", "users_max", "groups_max", "group_size")
 NEW_CLUSTER = (
     "Serves the app, for life: its messages will be in this cluster's SETs. "
     "Empty: chosen by the hash of the app key."

@@ -32,6 +32,8 @@ app_secret_form = RegexValidator(
 
 QUOTA: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}  # empty: no limit
 
+LIMITS = ("call_rate", "message_rate", "connections_max", "users_max", "groups_max", "group_size")
+
 # Sent with a new `tenant` before it is stored; receivers raise ValidationError. Which clusters there are is
 # known to apps.routing, which this app does not import.
 tenant_checked = Signal()

@@ -28,7 +28,7 @@ from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST,
 from apps.routing.lanes import Reply
 from apps.routing.methods import INTERNAL as INTERNAL_METHODS
 from apps.routing.methods import METHODS
-from apps.routing.process import submit
+from apps.routing.process import submit_all
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.status import AckStatus
 from apps.routing.quotas import MESSAGES, quotas
@@ -230,7 +230,7 @@ async def committed(requests: Sequence[Request]) -> list[Reply]:
     _take_from_quota(requests)
     try:
         async with asyncio.timeout(PATIENCE):
-            return await asyncio.gather(*map(submit, requests))
+            return await submit_all(requests)
     except TimeoutError:
         raise Refused(TIMEOUT, "Not known to be stored in time, please retry.") from None
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -31,7 +30,7 @@ from apps.messaging.server_api.declarations import (
     text,
 )
 from apps.messaging.server_api.homes import change_at_home
-from apps.messaging.server_api.registration import make_room
+from apps.messaging.server_api.registration import make_room, register
 from apps.routing import databases, presence
 from apps.routing.topology import home
 
@@ -47,13 +46,6 @@ USER = Param("userId", identifier, required=True)
 SOME_USERS = Param("userId", identifier, required=True, most=USERS_A_CALL)
 BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
 
-# One statement, and no write when it changes nothing: callers ask for a token at every login.
-_REGISTER = """
-    INSERT INTO accounts_user AS known (tenant_id, user_id, name, portrait_uri) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (tenant_id, user_id) DO UPDATE
-    SET name = EXCLUDED.name, portrait_uri = COALESCE(NULLIF(EXCLUDED.portrait_uri, ''), known.portrait_uri)
-    WHERE known.name <> EXCLUDED.name OR EXCLUDED.portrait_uri NOT IN ('', known.portrait_uri)"""
-
 
 @endpoint(
     "/user/getToken",
@@ -61,11 +53,8 @@ _REGISTER = """
     Param("name", text(NAME_MAX), required=True, may_be_empty=True),
     Param("portraitUri", text(PORTRAIT_MAX), default=""),
 )
-def get_token(call: Call) -> Answer:
-    limited = call.tenant.users_max is not None
-    with transaction.atomic() if limited else nullcontext(), connection.cursor() as cursor:
-        make_room(cursor, call.tenant, [call["userId"]])
-        cursor.execute(_REGISTER, (call.tenant.id, call["userId"], call["name"], call["portraitUri"]))
+async def get_token(call: Call) -> Answer:
+    await register(call.tenant, call["userId"], call["name"], call["portraitUri"])
     return {"userId": call["userId"], "token": tokens.issue(call.tenant, call["userId"])}
 
 

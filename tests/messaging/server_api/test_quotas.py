@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -68,11 +68,11 @@ def test_each_receiver_of_a_call_counts_and_a_call_that_is_refused_sends_nothing
 ) -> None:
     sent: list[Request] = []
 
-    async def submit(request: Request, server_set: str = "") -> Reply:
-        sent.append(request)
-        return Reply(0, 1, uuid.uuid4().hex, b"")
+    async def submit_all(requests: Sequence[Request]) -> list[Reply]:
+        sent.extend(requests)
+        return [Reply(0, 1, uuid.uuid4().hex, b"") for _ in requests]
 
-    monkeypatch.setattr(messages, "submit", submit)
+    monkeypatch.setattr(messages, "submit_all", submit_all)
     mine, other = limited(tenants[0], message_rate=5), entry(tenants[1])
     fields: dict[str, Any] = {"fromUserId": "alice", "objectName": "app:x", "content": "x"}
     path = "/message/private/publish"
@@ -143,10 +143,10 @@ def test_a_group_too_many_is_refused_wherever_the_others_are(tenants: Pair, sets
 def test_the_server_is_told_that_there_may_be_no_more_groups(
     tenants: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def submit(request: Request, server_set: str = "") -> Reply:
-        return Reply(AckStatus.GROUP_ID_INVALID, 1, "", b"")
+    async def submit_all(requests: Sequence[Request]) -> list[Reply]:
+        return [Reply(AckStatus.GROUP_ID_INVALID, 1, "", b"")]
 
-    monkeypatch.setattr(messages, "submit", submit)
+    monkeypatch.setattr(messages, "submit_all", submit_all)
     mine = limited(tenants[0], groups_max=3)
     found = refused(mine, "/group/create", userId="a", groupId="g", groupName="n")
     assert found == (400, 1502, "The app may have 3 groups.")
