@@ -106,6 +106,10 @@ def users(world: World, kind: int) -> list[str]:
     return [world.id("user1"), world.id("user2"), *world.more]
 
 
+def others(world: World, kind: int) -> list[str]:
+    return users(world, kind)[1:]
+
+
 def said(world: World, kind: int) -> str:
     return world.said
 
@@ -140,6 +144,9 @@ VALUES: dict[str, Value] = {
     "values": fixed(['{"a":"b"}']),
     # As much as a call may name; the same number in either world.
     "sentTime": fixed("1"),
+    "time": fixed("4102444800000"),
+    **dict.fromkeys(("page", "pageNo", "num"), fixed("1")),
+    "offset": fixed("0"),
     **dict.fromkeys(("startTime", "msgTimestamp"), fixed("1")),
     "endTime": fixed("9007199254740991"),
     "/user/blockPushPeriod/set startTime": fixed("20:00:00"),
@@ -157,7 +164,11 @@ VALUES: dict[str, Value] = {
         {"tagId": world.id("key"), "tagName": world.said}
     ),
 }
-OF_A_LIST: dict[str, Value] = {"userId": users}  # where the parameter takes several
+# Where the parameter takes several.
+OF_A_LIST: dict[str, Value] = {
+    "userId": users,
+    **dict.fromkeys(("blackUserId", "whiteUserId", "whiteUserIds", "userIds"), others),
+}
 # Without it a call is another one: of no room, of no group in particular.
 WITHOUT = {"groupId", "chatroomId", "pageToken"}
 
@@ -168,7 +179,7 @@ def value_of(path: str, param: Param, world: World, kind: int) -> Any:
     value = VALUES.get(f"{path} {param.name}", VALUES.get(param.name))
     if value is not None:
         return value(world, kind)
-    for text in ("1", "0", "10", "60", "100"):
+    for text in ("50", "20", "1", "0", "1000"):
         try:
             if not isinstance(param, MapParam) and isinstance(param.parse(text), int):
                 return text
@@ -344,7 +355,8 @@ def test_every_endpoint_treats_another_tenants_ids_as_those_that_nobody_has(
     assert filled_tables > 15, "there is too little to take from Alice"
     foreign = World(hers.first, nobodys.said, [], hers.discussion, hers.uids)
     differing, told = [], []
-    for endpoint in ENDPOINTS.values():
+    # Backwards too: what asks comes before what makes, and finds nothing of Mallory's own.
+    for endpoint in (*reversed(ENDPOINTS.values()), *ENDPOINTS.values()):
         for its, unknown in zip(calls(endpoint, foreign), calls(endpoint, nobodys), strict=True):
             status, answer = ask(mallorys, endpoint.path, its)
             other_status, other = ask(mallorys, endpoint.path, unknown)
