@@ -21,7 +21,7 @@ from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from bench import cost, placement, stack
+from bench import api, cost, placement, quota, stack
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
@@ -54,6 +54,8 @@ class Case:
     group_rate: int = 0  # the same of a group
     rows: int = 0  # of a conversation whose history is read
     offline: int = 0  # messages that came to each while he was away
+    api: bool = False  # calls of the server API: api.LOADS has which
+    flood: int = 0  # messages a second that another app may send that sends as many as it can
 
     @property
     def sets(self) -> int:
@@ -80,6 +82,8 @@ CASES = (
     Case("history", users=2, outstanding=0, rows=1_000_000),
     Case("offline", users=1, outstanding=0, offline=1000),
     Case("reconnect", users=2000, outstanding=0, offline=3),
+    *(Case(name, users=0, outstanding=load.connections, api=True) for name, load in api.LOADS.items()),
+    Case("quota", users=20, outstanding=0, flood=500),
 )
 
 
@@ -113,9 +117,13 @@ class Bench:
 
     async def run(self, case: Case) -> dict[str, Any]:
         """Run one case; returns its line."""
+        if case.api:
+            return {"case": case.name, "connections": case.outstanding} | await self._api(case)
         progress(f"{case.name}: tokens for {case.users} users")
         tokens = await asyncio.to_thread(self._app.tokens, self._users(case))
-        if case.room_rate:
+        if case.flood:
+            measured = await self._quota(case)
+        elif case.room_rate:
             measured = await self._chatroom(case, tokens)
         elif case.group_rate:
             measured = await self._group(case, tokens)
@@ -293,6 +301,36 @@ class Bench:
             **users.faults,
         }
 
+    async def _api(self, case: Case) -> dict[str, Any]:
+        load = api.LOADS[case.name]
+        calls = api.requests(self._app, load.path, load.bodies())
+        url = self._app.url
+        await api.closed_loop(url, calls, load.connections, max(1.0, self._seconds * WARM_UP))
+        progress(f"{case.name}: measuring twice {self._seconds:g} s")
+        gc.freeze()
+        before = self._read()
+        most = await api.closed_loop(url, calls, load.connections, self._seconds)
+        used = self._read().since(before)
+        half = await api.at_rate(url, calls, load.rate, self._seconds)
+        gc.unfreeze()
+        done = max(len(most.times), 1)
+        return {
+            "seconds": round(used.clock, 2),
+            "calls_per_second": round(len(most.times) / used.clock, 1),
+            "messages_per_second": round(len(most.times) * load.messages / used.clock),
+            "call_ms": percentiles(most.times),
+            **per_unit(used, done),
+            "calls_per_second_at_rate": load.rate,
+            "call_ms_at_rate": percentiles(half.times),
+            "refused": most.refused + half.refused,
+            "why": most.last or half.last,
+        }
+
+    async def _quota(self, case: Case) -> dict[str, Any]:
+        if not self._server:
+            raise RuntimeError("the case makes an app, which a URL does not do")
+        return await quota.measure(self._app, self._server, case.flood, self._seconds, progress)
+
     def _read(self) -> Reading:
         server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
@@ -392,10 +430,10 @@ def arguments() -> argparse.Namespace:
     chosen.placement = not chosen.case or PLACEMENT in chosen.case
     if chosen.url:
         # Whose home is where is in the control database, which a URL does not open.
-        chosen.cases = [case for case in chosen.cases if case.sets == 1 and not case.rows]
+        chosen.cases = [case for case in chosen.cases if case.sets == 1 and not (case.rows or case.flood)]
         if not (chosen.cases or chosen.placement):
             parser.error(
-                "cases of several SETs, and history, need a server of the benchmark's own: leave out --url"
+                "cases of several SETs, history and quota need a server of the benchmark's own: no --url"
             )
     return chosen
 

@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, the gateway for `/websocket` and for long polling."""
+"""The ASGI application: Django for HTTP, the gateway for `/websocket` and long polling, the server API."""
 
 import os
 from typing import Any
@@ -10,13 +10,16 @@ from django.core.asgi import get_asgi_application
 
 pages = get_asgi_application()
 
+from apps.messaging.server_api import direct
 from apps.routing import comet, gateway
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """A poll is held for seconds: it does without Django, whose request costs more than its answer."""
+    """What comes by the thousand does without Django, whose request costs more than the answer."""
     if scope["path"] in comet.PATHS:
         await comet.serve(scope, receive, send)
+    elif direct.is_call(scope):
+        await direct.serve(scope, receive, send)
     else:
         await pages(scope, receive, send)
 

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from apps.accounts.models import Change, Tenant, User, changing
+from apps.accounts.models import LIMITS, Change, Tenant, User, changing
 
 ROWS_LISTED = 10_000
 NEW_CLUSTER = (
@@ -79,15 +79,22 @@ class TenantAdmin(admin.ModelAdmin):
     list_filter = ("state", "cluster", "created_at")
     search_fields = ("name", "app_key")
     ordering = ("name",)
-    fields = (
-        "name",
-        "app_key",
-        "cluster",
-        "state",
-        "group_size",
-        "whitelist_only",
-        "created_at",
-        "secret_rotated_at",
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "app_key",
+                    "cluster",
+                    "state",
+                    "whitelist_only",
+                    "created_at",
+                    "secret_rotated_at",
+                )
+            },
+        ),
+        ("Limits", {"fields": LIMITS, "description": "Empty: no limit. Known everywhere within a second."}),
     )
     actions = ("rotate_secret",)
 

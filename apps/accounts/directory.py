@@ -23,6 +23,12 @@ class TenantEntry:
     cluster: str = ""
     group_size: int = 3000  # members that a group may have
     whitelist_only: bool = False  # users take private messages only from those in their white lists
+    # Quotas; None: no limit.
+    call_rate: int | None = None  # a second
+    message_rate: int | None = None  # a second
+    connections_max: int | None = None
+    users_max: int | None = None
+    groups_max: int | None = None
 
 
 class Restriction(NamedTuple):
@@ -45,6 +51,7 @@ class Directory:
     _by_key: Mapping[str, TenantEntry] = field(default_factory=dict)
     _by_id: Mapping[int, TenantEntry] = field(default_factory=dict)
     _restricted: Mapping[tuple[int, str], Restriction] = field(default_factory=dict)
+    message_rates: Mapping[int, int] = field(default_factory=dict)  # of the tenants that have one, by id
 
     def by_key(self, app_key: str) -> TenantEntry | None:
         return self._by_key.get(app_key)
@@ -61,6 +68,13 @@ class Directory:
         return self._restricted.get((tenant_id, user_id), NO_RESTRICTION)
 
 
+# In the order of TenantEntry.
+_COLUMNS = (
+    *("pk", "name", "app_key", "app_secret", "state", "cluster", "group_size", "whitelist_only"),
+    *("call_rate", "message_rate", "connections_max", "users_max", "groups_max"),
+)
+
+
 def read_directory(previous: Directory | None) -> Directory:
     """One cheap query when nothing has changed; after a change, the tenants and the users changed since."""
     version = Change.objects.values_list("version", flat=True).first() or 0
@@ -70,15 +84,14 @@ def read_directory(previous: Directory | None) -> Directory:
         previous = Directory()
     tenants = [
         TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, *rest)
-        for pk, name, app_key, app_secret, state, *rest in Tenant.objects.values_list(
-            "pk", "name", "app_key", "app_secret", "state", "cluster", "group_size", "whitelist_only"
-        )
+        for pk, name, app_key, app_secret, state, *rest in Tenant.objects.values_list(*_COLUMNS)
     ]
     return Directory(
         version,
         {tenant.app_key: tenant for tenant in tenants},
         {tenant.id: tenant for tenant in tenants},
         _restrictions_since(previous),
+        {tenant.id: tenant.message_rate for tenant in tenants if tenant.message_rate is not None},
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import connections, models, router, transaction
 from django.db.models.functions import Now
 from django.dispatch import Signal
@@ -29,6 +29,10 @@ app_secret_form = RegexValidator(
     r"\A[!-~]{8,128}\Z", "An app secret has 8 to 128 printable ASCII characters without spaces."
 )
 
+
+QUOTA: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}  # empty: no limit
+
+LIMITS = ("call_rate", "message_rate", "connections_max", "users_max", "groups_max", "group_size")
 
 # Sent with a new `tenant` before it is stored; receivers raise ValidationError. Which clusters there are is
 # known to apps.routing, which this app does not import.
@@ -101,6 +105,14 @@ class Tenant(models.Model):
         db_default=False,
         help_text="A user takes private messages only from users in his white list.",
     )
+    # Quotas (apps.routing.quotas).
+    call_rate = models.PositiveIntegerField(**QUOTA, help_text="Calls of the server API a second.")
+    message_rate = models.PositiveIntegerField(
+        **QUOTA, help_text="Messages a second, of all clients and the server API together."
+    )
+    connections_max = models.PositiveIntegerField(**QUOTA, help_text="Client connections at a time.")
+    users_max = models.PositiveIntegerField(**QUOTA, help_text="Users that may be registered.")
+    groups_max = models.PositiveIntegerField(**QUOTA, help_text="Groups and discussions that there may be.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     secret_rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
 

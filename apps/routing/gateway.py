@@ -34,6 +34,7 @@ from apps.routing.protocol.packets import (
     Query,
     QueryCon,
 )
+from apps.routing.quotas import MESSAGES, quotas
 from apps.routing.sessions import LINGER, Connection
 from apps.routing.topology import topology
 
@@ -136,6 +137,12 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     full = access_points.admission(process.access_point, len(process.hub.connections))
     if full:
         raise Refusal(full, f"access point {process.access_point} takes no more clients")
+    platform = _name(query, "platform", 32) or "Web"
+    if quotas.crowded(tenant) and not process.hub.has(tenant.id, claims.user_id, platform):
+        # v2 throws at what it does not know.
+        old = generation(_name(query, "sdkVer", 16)) == 2
+        status = ConnStatus.PLATFORM_UNAVAILABLE if old else ConnStatus.LICENCE_COUNT
+        raise Refusal(status, f"tenant {tenant.id} has all the connections that it may have")
     connection = Connection(
         id=f"{process.id}-{next(_connection_numbers)}",
         tenant=tenant.id,
@@ -145,7 +152,7 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
         send=send,
     )
     connection.issued = claims.issued_ms
-    connection.platform = _name(query, "platform", 32) or "Web"
+    connection.platform = platform
     connection.device = _name(query, "deviceId", 64)
     connection.sdk = _name(query, "sdkVer", 16)
     connection.generation = generation(connection.sdk)
@@ -261,14 +268,17 @@ class Handler:
         return False
 
     def _too_often(self, packet: Publish | Query) -> AckStatus:
-        """The code of a request past the pace of a connection; OK within it."""
+        """The code of a request past the pace of a connection, or of its tenant; OK within both."""
         if not isinstance(packet, Query):
-            bucket, status = self._messages, AckStatus.TOO_FAST
-        elif packet.topic in pace.PULLS:
+            if self._messages is not None and not self._messages.take():
+                return AckStatus.TOO_FAST
+            tenant = self._connection.tenant
+            rate = self._process.message_rates.get(tenant)
+            late = rate is not None and quotas.take(tenant, MESSAGES, rate)
+            return AckStatus.TOO_FAST if late else AckStatus.OK
+        if packet.topic in pace.PULLS or self._queries is None or self._queries.take():
             return AckStatus.OK
-        else:
-            bucket, status = self._queries, AckStatus.BUSY
-        return AckStatus.OK if bucket is None or bucket.take() else status
+        return AckStatus.BUSY
 
     def refuse(self, packet: Publish | Query, status: int) -> None:
         """Answer a request with this code and do nothing else."""

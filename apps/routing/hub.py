@@ -12,6 +12,7 @@ from apps.routing.envelope import Answer, Row
 from apps.routing.lanes import Lanes
 from apps.routing.protocol.messages import CHATROOM, DISCUSSION, GROUP, SYSTEM, downstream
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
+from apps.routing.quotas import quotas
 from apps.routing.rooms import Rooms
 from apps.routing.sessions import Connection
 from apps.routing.topology import Snapshot
@@ -69,10 +70,15 @@ class Hub:
         for other in list(self.users.get(key, ())):
             self.yield_to(other, connection.platform, connection.device, connection.id, connection.since)
         self.connections[connection.id] = connection
+        quotas.came(connection.tenant)
         metrics.CONNECTIONS.add(1, str(connection.generation))
         metrics.CONNECTIONS_OPENED.add(1, str(connection.generation))
         self.users.setdefault(key, []).append(connection)
         self.changed.add(key)
+
+    def has(self, tenant: int, user: str, platform: str) -> bool:
+        """Whether the user has a connection here of this platform class, which would make way."""
+        return any(other.platform == platform for other in self.users.get((tenant, user), ()))
 
     @staticmethod
     def yield_to(other: Connection, platform: str, device: str, newer_id: str, since: int) -> None:
@@ -93,6 +99,7 @@ class Hub:
         if not its:
             self.users.pop(key, None)
         if self.connections.pop(connection.id, None) is not None:
+            quotas.went(connection.tenant)
             metrics.CONNECTIONS.add(-1, str(connection.generation))
             self.changed.add(key)
             self._note_cursor(connection)

@@ -43,6 +43,9 @@ REFUSALS = _counter(
     "kind",
     "code",
 )
+QUOTA_REFUSALS = _counter(
+    "imcloud_quota_refusals_total", "Messages and calls refused by their tenant's quota.", "kind"
+)
 PUSHES = _counter("imcloud_pushes_total", "Messages that were pushed to a device (s_msg).")
 DELIVERY = _histogram(
     "imcloud_delivery_seconds", "From a message's time in the log to its push to a device.", DELAYS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,9 +56,8 @@ class Process:
         self.access_point = access_point
         loop = asyncio.get_running_loop()
         self._routed: tuple[Snapshot, frozenset[str]] = (topology.current, frozenset())
-        self._expelled = (
-            directory.current.version
-        )  # of the directory by which connections were last looked at
+        self._directory = directory.current  # by which connections were last looked at
+        self.message_rates = self._directory.message_rates
         self.lanes = Lanes(self.id, UidIssuer(number & 0x3FFFFF), loop, self.when_covered, topology.current)
         self.hub = Hub(self.lanes)
         self.drained = asyncio.Event()  # its access point is out of service, and no client is left
@@ -255,10 +254,10 @@ class Process:
 
     def _expel(self) -> None:
         """Who was shut out since the last look is not to stay connected (directory, PROTOCOL 7.2)."""
-        version = directory.current.version
-        if version != self._expelled:
-            self._expelled = version
-            self.hub.expel(directory.current.user_restriction)
+        known = directory.current
+        if known is not self._directory:
+            self._directory, self.message_rates = known, known.message_rates
+            self.hub.expel(known.user_restriction)
 
     async def _route(self) -> None:
         """Follow the topology: its tables, and who of the nodes is alive."""
@@ -431,15 +430,34 @@ async def submit(request: Request, server_set: str = "") -> Reply:
 
     It goes to its target's SET, or to the one that is named.
     """
-    process = await running()
-    await process.follow(server_set or topology.current.home(request.tenant, request.target))
-    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    (reply,) = await submit_all([request], server_set)
+    return reply
 
-    def resolve(pending: Pending, answer: Answer) -> None:
+
+async def submit_all(requests: Sequence[Request], server_set: str = "") -> list[Reply]:
+    """The same with several, whose answers are waited for together: a call may have a thousand receivers."""
+    process = await running()
+    followed: set[str] = set()
+    for request in requests:
+        its = server_set or topology.current.home(request.tenant, request.target)
+        if its not in followed:
+            followed.add(its)
+            await process.follow(its)
+    replies: list[Reply | None] = [None] * len(requests)
+    left = len(requests)
+    answered = asyncio.get_running_loop().create_future()
+
+    def resolve(place: int, pending: Pending, answer: Answer) -> None:
+        nonlocal left
         if answer.status:
             metrics.refused(answer.status, is_message=bool(pending.request.uid))
-        if not answered.done():
-            answered.set_result(Reply(answer.status, answer.time, pending.request.uid, answer.payload))
+        replies[place] = Reply(answer.status, answer.time, pending.request.uid, answer.payload)
+        left -= 1
+        if not left and not answered.done():
+            answered.set_result(None)
 
-    process.lanes.enter(request, resolve, server_set=server_set)
-    return await answered
+    for place, request in enumerate(requests):
+        process.lanes.enter(request, partial(resolve, place), server_set=server_set)
+    if left:
+        await answered
+    return [reply for reply in replies if reply is not None]

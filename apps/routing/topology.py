@@ -77,6 +77,10 @@ class Snapshot:
         slots = self.clusters.get(cluster, self._first)
         return slots[slot(app, resource)] if slots else ""
 
+    def sets_of(self, cluster: str) -> list[str]:
+        """The SETs of a tenant of this cluster."""
+        return list(dict.fromkeys(self.clusters.get(cluster, self._first)))
+
     def home(self, tenant: int, resource: str) -> str:
         """The SET of a tenant's user, group or chatroom; empty when there is none yet."""
         entry = directory.current.by_id(tenant)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from apps.messaging import chatrooms, exchange, groups, log
+from apps.messaging import chatrooms, exchange, group_quota, groups, log
 from apps.messaging.issuing import new_uid
 from apps.messaging.log import Elsewhere
 from apps.messaging.methods.group import size_max
@@ -83,6 +83,8 @@ def create(server_set: str, request: Request) -> im.CreateDiscussionOutput:
         )
     ):
         return im.CreateDiscussionOutput(id=found[0][0])
+    if group_quota.room(request.tenant) == 0:
+        raise Refusal(AckStatus.DISCUSSION_CREATE)
     made = f"diz-{secrets.token_hex(8)}"
     while home(request.tenant, made) != server_set:
         made = f"diz-{secrets.token_hex(8)}"

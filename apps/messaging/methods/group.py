@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgpack
 
 from apps.accounts.directory import directory
-from apps.messaging import groups, log
+from apps.messaging import group_quota, groups, log
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, TO_SELF, UNSEEN, GroupRule
@@ -119,7 +119,8 @@ def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
 
     A group is made by the first who join it. What is a discussion is no group.
     """
-    return [_change(request) for request in requests]
+    too_many = group_quota.past(server_set, requests)
+    return [Refused(AckStatus.GROUP_ID_INVALID) if r.uid in too_many else _change(r) for r in requests]
 
 
 def _change(request: Request) -> Verdict:

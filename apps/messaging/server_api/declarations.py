@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ ID_MAX = 64  # bytes of a user, group or chatroom id
 INTERNAL, PARAMETER, NOT_FOUND, GROUP_FULL = 1000, 1002, 404, 405
 NOT_OFFERED, BODY_TOO_LARGE, TIMEOUT = 1009, 1508, 1050
 TOO_MANY_WORDS = 1019
+TOO_OFTEN, TOO_MANY, TOO_MANY_USERS = 1008, 1502, 2007  # past a quota of the tenant
 # Business code -> HTTP status. SDKs fail over to another host on 5xx, so those mean "try again" only.
 HTTP_STATUS = {
     200: 200,
@@ -44,6 +46,9 @@ HTTP_STATUS = {
     TIMEOUT: 504,
     BODY_TOO_LARGE: 400,
     TOO_MANY_WORDS: 403,
+    TOO_OFTEN: 429,
+    TOO_MANY: 400,
+    TOO_MANY_USERS: 403,
 }
 
 Answer = dict[str, Any]
@@ -57,6 +62,14 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.extra = extra
+
+
+class TooOften(Refused):
+    """The tenant uses more than it may; after so many seconds there is room again."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(TOO_OFTEN, f"The app may not have so many {what} a second.")
+        self.retry_after = math.ceil(seconds)
 
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from apps.messaging.server_api.declarations import (
     GROUP_FULL,
     INTERNAL,
     PARAMETER,
+    TOO_MANY,
     Answer,
     Call,
     MapParam,
@@ -90,6 +91,8 @@ async def _change(call: Call, changes: Sequence[tuple[str, str, Sequence[str], s
         if reply.status == AckStatus.NOT_IN_GROUP:  # there is a discussion of that id, and so no such group
             if how == groups.JOIN and users:
                 raise Refused(PARAMETER, f"groupId {group} is a discussion, which its members run.")
+        elif reply.status == AckStatus.GROUP_ID_INVALID:
+            raise Refused(TOO_MANY, f"The app may have {call.tenant.groups_max} groups.")
         elif reply.status:
             raise Refused(INTERNAL, "Not known to be done, please retry.")
     return {}

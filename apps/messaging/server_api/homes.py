@@ -32,5 +32,4 @@ def change_at_home(tenant: int, resource: str, work: Callable[[Any], None]) -> N
 
 def sets_of(tenant: TenantEntry) -> list[str]:
     """The SETs of the app's cluster."""
-    clusters = topology.current.clusters
-    return list(dict.fromkeys(clusters.get(tenant.cluster) or next(iter(clusters.values()))))
+    return topology.current.sets_of(tenant.cluster)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from apps.accounts.directory import directory
 from apps.messaging.server_api.declarations import (
     INTERNAL,
     PARAMETER,
@@ -15,6 +16,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    TooOften,
     described,
     endpoint,
     flag,
@@ -26,9 +28,12 @@ from apps.messaging.server_api.declarations import (
 )
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
 from apps.routing.lanes import Reply
-from apps.routing.process import submit
+from apps.routing.methods import INTERNAL as INTERNAL_METHODS
+from apps.routing.methods import METHODS
+from apps.routing.process import submit_all
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.status import AckStatus
+from apps.routing.quotas import MESSAGES, quotas
 
 RECEIVERS_MAX = 1000
 CONTENT_MAX = 128 * 1024  # bytes
@@ -41,6 +46,12 @@ PUSH_MAX = 64 * 1024  # bytes of one push parameter; the contract bounds the who
 PERSISTED, COUNTED, NO_PUSH, EXPANSION = 0x01, 0x02, 0x20, 0x40  # sessionId
 FORCE_PUSH_DETAIL = 8  # configFlag
 KEEP_LAST_MESSAGE, NEEDS_RECEIPT = 1, 2  # optionBits
+
+
+_SENT = frozenset(
+    [name for name, method in METHODS.items() if method.is_message]
+    + [name for name, method in INTERNAL_METHODS.items() if method.to_all]
+)
 
 
 @described(type="string", maxLength=OBJECT_NAME_MAX)
@@ -252,11 +263,20 @@ def answer_of(name: str, targets: Sequence[str], replies: Sequence[Reply], *, no
 
 async def committed(requests: Sequence[Request]) -> list[Reply]:
     """What became of them, when all are committed or refused. Raises Refused."""
+    _take_from_quota(requests)
     try:
         async with asyncio.timeout(PATIENCE):
-            return await asyncio.gather(*map(submit, requests))
+            return await submit_all(requests)
     except TimeoutError:
         raise Refused(TIMEOUT, "Not known to be stored in time, please retry.") from None
+
+
+def _take_from_quota(requests: Sequence[Request]) -> None:
+    """Messages count, each receiver's once; what else is asked of nodes does not."""
+    sent = sum(request.method in _SENT for request in requests)
+    rate = directory.current.message_rates.get(requests[0].tenant) if sent else None
+    if rate is not None and (late := quotas.take(requests[0].tenant, MESSAGES, rate, sent)):
+        raise TooOften("messages", late)
 
 
 def up_stream(call: Call) -> UpStreamMessage:

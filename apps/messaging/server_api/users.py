@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -30,6 +29,7 @@ from apps.messaging.server_api.declarations import (
     text,
 )
 from apps.messaging.server_api.homes import change_at_home
+from apps.messaging.server_api.registration import register
 from apps.routing import databases, presence
 from apps.routing.topology import home
 
@@ -46,15 +46,6 @@ USER = Param("userId", identifier, required=True)
 SOME_USERS = Param("userId", identifier, required=True, most=USERS_A_CALL)
 BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
 
-# One statement, and no write when it changes nothing: callers ask for a token at every login.
-_REGISTER = """
-    INSERT INTO accounts_user AS known (tenant_id, user_id, name, portrait_uri) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (tenant_id, user_id) DO UPDATE
-    SET name = EXCLUDED.name, portrait_uri = COALESCE(NULLIF(EXCLUDED.portrait_uri, ''), known.portrait_uri),
-      registered = true, created_at = CASE WHEN known.registered THEN known.created_at ELSE now() END
-    WHERE NOT known.registered OR known.name <> EXCLUDED.name
-      OR EXCLUDED.portrait_uri NOT IN ('', known.portrait_uri)"""
-
 
 @endpoint(
     "/user/getToken",
@@ -63,10 +54,9 @@ _REGISTER = """
     Param("portraitUri", text(PORTRAIT_MAX), default=""),
     answer={"userId": "alice", "token": "Zm9yZXhhbXBsZQ=="},
 )
-def get_token(call: Call) -> Answer:
+async def get_token(call: Call) -> Answer:
     """Register a user, or refresh what is known of him, and get a token that his client connects with."""
-    with connection.cursor() as cursor:
-        cursor.execute(_REGISTER, (call.tenant.id, call["userId"], call["name"], call["portraitUri"]))
+    await register(call.tenant, call["userId"], call["name"], call["portraitUri"])
     return {"userId": call["userId"], "token": tokens.issue(call.tenant, call["userId"])}
 
 

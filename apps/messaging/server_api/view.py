@@ -55,7 +55,9 @@ from apps.messaging.server_api.declarations import (
     Call,
     Endpoint,
     Refused,
+    TooOften,
 )
+from apps.routing.quotas import CALLS, quotas
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +72,14 @@ async def serve(request: HttpRequest) -> HttpResponse:
     """Any path: an unknown one is answered in the API's own form too."""
     path = re.sub("/+", "/", request.path_info)
     bare = re.sub(r"\.(json|xml)$", "", path)
+    headers: dict[str, str] = {}
     try:
         status, answer = 200, {"code": 200, **await _answer(request, bare)}
     except Refused as refusal:
         status = HTTP_STATUS[refusal.code]
         answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path, **refusal.extra}
+        if isinstance(refusal, TooOften):
+            headers["Retry-After"] = str(refusal.retry_after)
     except SignatureRefused as refusal:
         status = HTTP_STATUS[refusal.code]
         answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path}
@@ -83,6 +88,8 @@ async def serve(request: HttpRequest) -> HttpResponse:
         status = HTTP_STATUS[INTERNAL]
         answer = {"code": INTERNAL, "errorMessage": "Internal error, please retry.", "url": path}
     response = _xml(answer, status) if path.endswith(".xml") else _json(answer, status)
+    for name, value in headers.items():
+        response[name] = value
     request_id = request.headers.get("X-Request-ID", "")
     if re.fullmatch("[!-~]{1,36}", request_id):
         response["X-Request-ID"] = request_id
@@ -99,6 +106,8 @@ async def _answer(request: HttpRequest, path: str) -> Answer:
     tenant = signer(request.headers, directory.current.by_key)
     if settings.SIGNATURE_WINDOW or settings.SIGNATURE_ONCE:
         await replays.check(request.headers, tenant)
+    if tenant.call_rate is not None and (late := quotas.take(tenant.id, CALLS, tenant.call_rate)):
+        raise TooOften("calls", late)
     try:
         fields = parse(_body(request))
     except BadBody as error:

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0003_membership_until_here"),
+        ("messaging", "0005_moderation"),
     ]
 
     operations = [
