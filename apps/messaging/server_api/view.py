@@ -8,7 +8,7 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -156,7 +156,15 @@ def _elements(value: Any) -> str:
     if not isinstance(value, dict):
         return escape(_NOT_XML.sub("\ufffd", str(value)))
     return "".join(
-        f"<{name}>{_elements(item)}</{name}>"
+        _element(name, item)
         for name, items in value.items()
         for item in (items if isinstance(items, list) else [items])
     )
+
+
+def _element(name: str, item: Any) -> str:
+    """Ids, and what else may be a key, can be no names of elements."""
+    if re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII):
+        return f"<{name}>{_elements(item)}</{name}>"
+    quoted = quoteattr(_NOT_XML.sub("\ufffd", name))
+    return f"<entry name={quoted}>{_elements(item)}</entry>"

@@ -2,10 +2,11 @@
 
 import json
 import random
+import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from apps.accounts.directory import TenantEntry
 from apps.messaging import user_tags
@@ -38,6 +39,20 @@ def test_tags_replace_those_before_and_are_the_tenants_own(
     assert found == {"alice": ["y", "z"], "bob": ["y", "z"], "carol": []}
     assert user_tags.find(mallorys.id, ["m"], [], 10) == ["alice"]
     assert user_tags.find(alices.id, ["m"], [], 10) == []
+
+
+def test_of_two_changes_at_once_the_later_one_holds_and_they_do_not_mix(databases: None) -> None:
+    def later() -> None:
+        user_tags.replace(1, ["alice"], ["later"])
+        connection.close()
+
+    with transaction.atomic():
+        user_tags.replace(1, ["alice"], ["first"])
+        thread = threading.Thread(target=later)
+        thread.start()
+        thread.join(0.3)  # it has to wait for what is not committed yet
+    thread.join()
+    assert user_tags.of(1, ["alice"]) == {"alice": ["later"]}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 import logging
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apps.accounts.directory import TenantEntry
 from apps.accounts.models import Tenant
@@ -94,6 +98,12 @@ def test_xml_answers_xml(alices: TenantEntry) -> None:
         '<?xml version="1.0" encoding="UTF-8"?><result><code>200</code><userId>a&lt;b</userId>'
     )
     assert "<code>1004</code>" in post("/user/getToken.xml", GOOD, {}).content.decode()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.text())))
+def test_whatever_the_keys_an_answer_is_well_formed_xml(answer: dict[str, Any]) -> None:
+    ElementTree.fromstring(view._xml(answer, 200).content)
 
 
 def test_trouble_of_our_own_is_logged_and_answered_as_an_internal_error(
