@@ -73,8 +73,8 @@ def read_directory(previous: Directory | None) -> Directory:
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
     tenants = [
-        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, *rest)
-        for pk, name, app_key, app_secret, state, *rest in Tenant.objects.values_list(
+        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, cluster, size, strict)
+        for pk, name, app_key, app_secret, state, cluster, size, strict in Tenant.objects.values_list(
             "pk", "name", "app_key", "app_secret", "state", "cluster", "group_size", "whitelist_only"
         )
     ]
