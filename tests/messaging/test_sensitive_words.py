@@ -46,7 +46,7 @@ def remove(*unwanted: str, tenant: int = MINE) -> None:
     words.renew()
 
 
-def said(text: str, **facts: object) -> im.UpStreamMessage:
+def said(text: str, **facts: Any) -> im.UpStreamMessage:
     return up({"content": text, "extra": "damn"}, **facts)
 
 

@@ -16,7 +16,7 @@ from apps.messaging.models import SensitiveWord, TenantRule
 from apps.messaging.sensitive_words import Sensitive, words
 from apps.messaging.tenant_rules import Rule, rules
 from apps.messaging.word_import import FILE_MAX, WordFileError, read
-from tests.accounts.tenants import alices, mallorys, tenants
+from tests.accounts.tenants import alices, mallorys, renewed, tenants
 
 __all__ = ["alices", "mallorys", "tenants"]
 
@@ -140,3 +140,15 @@ def test_mutes_are_listed_with_their_end_and_one_that_is_deleted_holds_no_longer
     (mute,) = TenantRule.objects.filter(name="bob")
     operator.post(reverse("admin:messaging_tenantrule_delete", args=[mute.pk]), {"post": "yes"})
     assert not rules.renew().hold(tenant, Rule.PRIVATE_MUTED, "bob")
+
+
+def test_a_tenant_is_closed_to_strangers_in_the_admin_pages(
+    operator: Client, tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, theirs = (tenant.pk for tenant in tenants)
+    form = {"name": "Alice's", "state": "active", "group_size": 500, "whitelist_only": "on"}
+    operator.post(reverse("admin:accounts_tenant_change", args=[mine]), form)
+    known = renewed()
+    assert [known.by_id(tenant).whitelist_only for tenant in (mine, theirs)] == [True, False]  # type: ignore[union-attr]
+    logged = LogEntry.objects.get()
+    assert "Whitelist only" in logged.get_change_message()

@@ -19,12 +19,12 @@ def admit(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
     """Who may send: the receiver has not blocked the sender, nor is he a stranger where that matters, and
     the message can be read and kept.
     """
-    blocked, allowed = blocked_and_allowed(
-        server_set,
-        [_pair(r) for r in requests if _asks_block_list(r)],
-        [_pair(r) for r in requests if _asks_white_list(r)],
-    )
-    verdicts = [_verdict(request, blocked, allowed) for request in requests]
+    closed = {tenant for tenant in {r.tenant for r in requests} if _is_closed(tenant)}
+    others = {_pair(r) for r in requests if r.tenant in closed and _asks_white_list(r)} if closed else set()
+    asked = [_pair(r) for r in requests if _asks_block_list(r)]
+    blocked, allowed = blocked_and_allowed(server_set, asked, others)
+    strangers = others - allowed
+    verdicts = [_verdict(request, blocked, strangers) for request in requests]
     return changing.judged(server_set, requests, wording.judged(requests, verdicts))
 
 
@@ -36,14 +36,17 @@ def _asks_block_list(request: Request) -> bool:
     return not request.options & FROM_SERVER or bool(request.options & VERIFY_BLACKLIST)
 
 
+def _is_closed(tenant: int) -> bool:
+    """Whether its users take messages from those in their white lists only."""
+    known = directory.current.by_id(tenant)
+    return known is not None and known.whitelist_only
+
+
 def _asks_white_list(request: Request) -> bool:
-    if request.options & FROM_SERVER or request.target == request.user:
-        return False
-    tenant = directory.current.by_id(request.tenant)
-    return tenant is not None and tenant.whitelist_only
+    return not request.options & FROM_SERVER and request.target != request.user
 
 
-def _verdict(request: Request, blocked: set[Pair], allowed: set[Pair]) -> Verdict:
+def _verdict(request: Request, blocked: set[Pair], strangers: set[Pair]) -> Verdict:
     try:
         up = parse_upstream(request.payload)
     except ProtocolError:
@@ -51,11 +54,11 @@ def _verdict(request: Request, blocked: set[Pair], allowed: set[Pair]) -> Verdic
     if len(up.content) > MAX_CONTENT:
         return Refused(AckStatus.TOO_BIG)
     special = changing.FLAGS.get(up.classname, 0)
-    is_blocked = _asks_block_list(request) and _pair(request) in blocked
+    pair = _pair(request)
     if not special & TO_SELF:
-        if is_blocked:
+        if pair in blocked and _asks_block_list(request):
             return Refused(AckStatus.BLOCKED_BY_PEER)
-        if _asks_white_list(request) and _pair(request) not in allowed:
+        if pair in strangers and _asks_white_list(request):
             return Refused(AckStatus.NOT_WHITELISTED)
         if not request.options & FROM_SERVER and rules.current.hold(
             request.tenant, Rule.PRIVATE_MUTED, request.user
