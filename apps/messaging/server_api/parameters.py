@@ -31,7 +31,6 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "entryInfo": ({"topic": "Tea"}, "Key → value."),
     "entryOwnerId": (_USER, "In whose name the entries are set."),
     "expansion": (False, "Whether values may be set on the message later."),
-    "includeStart": (False, "Whether a message of exactly that time is taken."),
     "extra": ("", "A text of your own."),
     "extraContent": ({}, "The values that the message is sent with, if `expansion`."),
     "extraKey": ('["likes"]', "The keys: a JSON array as text."),
@@ -40,13 +39,14 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "group": ({_GROUP: "Friends"}, "In a form: `group[ID]=NAME`, once for each group."),
     "groupId": (_GROUP, ""),
     "groupName": ("Friends", "Shown in pushes."),
+    "includeStart": (False, "Whether a message of exactly that time is taken."),
     "isAdmin": (False, "Whether it is done by an administrator; clients are told."),
     "isBan": (False, "Whether the room is muted from the beginning."),
     "isCounted": (True, "Whether it counts as unread."),
     "isDelete": (False, "Whether clients are to remove it without a trace."),
-    "isMuted": (True, "Whether the conversation disturbs nobody."),
     "isIncludeSender": (False, "Whether the sender's own devices get it too."),
     "isMentioned": (False, "Whether it mentions members; who, is in its content."),
+    "isMuted": (True, "Whether the conversation disturbs nobody."),
     "isPersisted": (True, "Whether it is kept in the history."),
     "isSyncSender": (False, "Whether the user's own devices are told too."),
     "key": ("topic", "1 to 128 letters, digits or `+=-_`."),
@@ -59,9 +59,9 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "needNotify": (False, "Accepted; members learn of it by what is refused to them."),
     "needReadReceipt": (False, "Whether the sender wants to know who has read it."),
     "num": (100, "How many, at most."),
-    "offset": (0, "How many are left out before them."),
     "objectName": ("RC:TxtMsg", "The message's type."),
     "objectnames": ("RC:TxtMsg", "The messages' types."),
+    "offset": (0, "How many are left out before them."),
     "order": (1, "1: those first who came first; 2: who came last."),
     "os": ("", "Accepted; all devices get it."),
     "page": (1, ""),
@@ -74,15 +74,15 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "priority": (1, "Accepted; rooms drop by type under load."),
     "pushContent": ("", "The text of the push to phones."),
     "pushData": ("", "Comes with the push to phones."),
+    "pushExt": ({}, "How phones show the push: title, forceShowPushContent, pushConfigs, templateId."),
     "remark": ("Friends", ""),
     "replaceWord": ("***", "What is put in its place; without it, messages with the word are refused."),
     "requestId": (_USER, "Whose conversation."),
+    "sentTime": (1769860800000, "When the message was sent, in ms since 1970."),
     "setTop": (True, ""),
+    "size": (20, "How many on a page."),
     "startTime": (1769774400000, "In ms since 1970."),
     "state": (True, ""),
-    "pushExt": ({}, "How phones show the push: title, forceShowPushContent, pushConfigs, templateId."),
-    "sentTime": (1769860800000, "When the message was sent, in ms since 1970."),
-    "size": (20, "How many on a page."),
     "tagId": ("vip", ""),
     "tagIds": ("vip", ""),
     "tags": ("vip", ""),
@@ -92,16 +92,16 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "toDiscussionId": ("talk", ""),
     "toGroupId": (_GROUP, ""),
     "toUserId": ("bob", "Who gets it."),
-    "userIds": (_USER, ""),
     "userId": (_USER, ""),
+    "userIds": (_USER, ""),
     "value": ("Tea", ""),
     "values": ({"{name}": "Bob"}, "One object for each of `toUserId`: what is to be replaced → with what."),
     "verifyBlacklist": (False, "Whether who has the sender on the blacklist is left out."),
     "verifyFriend": (False, "Accepted; there are no friend lists."),
     "whiteUserId": ("bob", "Whose messages `userId` takes."),
+    "whiteUserIds": (_USER, "Who may send while the room is muted."),
     "word": ("damn", ""),
     "words": ("damn", ""),
-    "whiteUserIds": (_USER, "Who may send while the room is muted."),
 }
 _OF_TYPE: dict[str, Any] = {"boolean": True, "object": {}}
 
@@ -111,7 +111,7 @@ def meaning(param: Param) -> str:
 
 
 def example(param: Param) -> Any:
-    """A value of it that is valid: its type's own example, else the one of its name, if that is of its type."""
+    """A valid value: its type's own example, else that of its name, if that is of the type."""
     schema = param.schema
     for values in ("examples", "enum"):
         if values in schema:
