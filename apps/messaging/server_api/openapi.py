@@ -153,11 +153,11 @@ def param_schema(param: Param) -> Schema:
     schema = dict(param.schema)
     if schema.get("type") == "string" and param.required and not param.may_be_empty:
         schema.setdefault("minLength", 1)
-    if isinstance(param, ListParam) and param.may_be_empty:
+    if isinstance(param, ListParam) and param.may_be_empty and "type" in schema:
         schema["type"] = [schema["type"], "null"]
     if _is_list(param):
         schema = {"type": "array", "items": schema, "maxItems": param.most}
-        if param.required:
+        if param.required and not param.may_be_empty:
             schema["minItems"] = 1
     if param.default not in (None, "", {}):
         schema["default"] = param.default

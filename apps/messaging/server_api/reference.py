@@ -97,7 +97,7 @@ def _kind(schema: Schema) -> str:
     """A type and its limits in words."""
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
-    if schema.get("type") == "integer":
+    if "minimum" in schema:
         return f"whole number from {schema['minimum']} to {schema['maximum']}"
     words = {"boolean": "0 or 1", "object": "JSON object"}
     kind = words.get(schema.get("type", ""), "text")
