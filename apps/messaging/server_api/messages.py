@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from apps.messaging import expansions
 from apps.messaging.server_api.declarations import (
     INTERNAL,
     PARAMETER,
@@ -72,6 +74,8 @@ MESSAGE = (
 
 
 MENTION = 0x04  # bit of sessionId
+# What is documented to have no effect on messages that are for some members of a group only.
+NOT_DIRECTED: dict[str, Any] = {"expansion": False, "extraContent": {}, "disablePush": False, "pushExt": {}}
 GROUPS_MAX = 3  # groups a call
 ROOMS_MAX = 10  # chatrooms a call
 
@@ -86,8 +90,10 @@ ROOMS_MAX = 10  # chatrooms a call
 async def publish_group(call: Call) -> Answer:
     """Answered when it is committed. `toUserId`: only these members of the one group are shown it."""
     targets = call["toGroupId"]
-    if call["toUserId"] and len(targets) > 1:
-        raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
+    if call["toUserId"]:
+        if len(targets) > 1:
+            raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
+        call = replace(call, values=call.values | NOT_DIRECTED)
     message = up_stream(call)
     message.sessionId |= MENTION * call["isMentioned"]
     message.toUserIds.extend(call["toUserId"])
@@ -105,14 +111,17 @@ async def publish_group(call: Call) -> Answer:
     *MESSAGE,
 )
 async def publish_chatroom(call: Call) -> Answer:
-    """Answered when it is committed; rooms that do not exist are left out. The sender need not be in one."""
+    """Answered when it is committed. The sender need not be in a room; nobody is in one that is not there."""
     targets, payload = call["toChatroomId"], up_stream(call).SerializeToString()
     sender, options = (
         (call.tenant.id, call["fromUserId"]),
         FROM_SERVER | (INCLUDE_SENDER * call["isIncludeSender"]),
     )
     replies = await committed([Request(*sender, "chatMsg", to, payload, options=options) for to in targets])
-    return answer_of("chatroomId", targets, replies, no_such=AckStatus.CHATROOM_NOT_FOUND)
+    # SDKs ask for a uid for each, whether anybody is there to read it or not.
+    nobody = AckStatus.CHATROOM_NOT_FOUND
+    replies = [each._replace(status=0) if each.status == nobody else each for each in replies]
+    return answer_of("chatroomId", targets, replies, no_such=nobody)
 
 
 @endpoint("/message/discussion/publish", Param("toDiscussionId", identifier, required=True), *MESSAGE)
@@ -242,6 +251,8 @@ def up_stream(call: Call) -> UpStreamMessage:
     if call["expansion"] and call["extraContent"]:
         values = {key: {"v": str(value)} for key, value in call["extraContent"].items()}
         message.extraContent = json.dumps(values, ensure_ascii=False)
+        if len(expansions.values(message.extraContent)) < len(values) or len(values) > expansions.KEYS_MAX:
+            raise Refused(PARAMETER, f"extraContent {expansions.LIMITS}.")
     if call["pushExt"]:
         _set_push(message, call["pushExt"])
     return message

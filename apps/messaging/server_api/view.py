@@ -26,6 +26,7 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     histories,
     history_files,
     messages,
+    modifications,
     system,
     templates,
     users,
