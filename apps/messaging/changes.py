@@ -1,4 +1,5 @@
-"""Rows of the log that change what was there before them: a recall, an expansion, a time of reading.
+"""Rows of the log that change what was there before them: a recall, an expansion, other content, a time of
+reading.
 
 Such a row (flag CHANGES) is a message like others: it is stored, shown and copied to other SETs. What it does
 beside, its effect, is done in the transaction that appends it, and again wherever it comes to: in each SET
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from apps.messaging import conversation_reads, expansions, log
+from apps.messaging import conversation_reads, expansions, log, modifications
 from apps.messaging.log import Effect, Entry, Place, Unavailable
 from apps.messaging.models import DIRECTED, RECALLED
 from apps.routing.protocol.im_pb2 import UpStreamMessage
@@ -89,6 +90,8 @@ def _changed(row: Row) -> str:
         if found is None:
             raise ProtocolError("a recall of nothing")
         return found.uid
+    if row.method == modifications.METHOD:
+        return modifications.modifies(row.up)
     up = UpStreamMessage.FromString(row.up)
     return expansions.parse(up.content).uid if up.classname == expansions.CLASS else ""
 
@@ -99,14 +102,20 @@ def _change(connection: psycopg.Connection[Any], row: Row, uid: str) -> None:
     if row.method == RECALL:
         found = connection.execute(_MARK, which).rowcount
     else:
-        change = expansions.parse(UpStreamMessage.FromString(row.up).content)
         rows = connection.execute(_READ, which).fetchall()
         for seq, up in rows:
-            connection.execute(_WRITE, (expansions.expanded(up, change, row.at), seq))
+            connection.execute(_WRITE, (_changed_by(row, up), seq))
         found = len(rows)
     if not found:
         parameters = which | {"by": row.uid, "method": row.method, "up": row.up, "at": row.at}
         connection.execute(_WAIT, parameters)
+
+
+def _changed_by(row: Row, up: bytes) -> bytes:
+    """The message after what the row does to it."""
+    if row.method == modifications.METHOD:
+        return modifications.modified(up, row.up, row.at)
+    return expansions.expanded(up, expansions.parse(UpStreamMessage.FromString(row.up).content), row.at)
 
 
 def arrived(connection: psycopg.Connection[Any], uids: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ VALUE_MAX = 4096  # characters
 AHEAD = 60_000  # ms that the clock of another SET may be ahead
 ALLOWED = 0x40  # bit of a message's sessionId
 CLASS = "RC:MsgExMsg"
+LIMITS = f"takes {KEYS_MAX} keys of 32 letters, digits or +=-_, with values of {VALUE_MAX} characters"
 _KEY = re.compile(r"[A-Za-z0-9+=_-]{1,32}")
 
 Values = dict[str, dict[str, Any]]

@@ -4,6 +4,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.messaging.modifications import METHOD as MODIFY
 from apps.routing.placement import SLOTS
 
 # Bits of Message.flags.
@@ -108,6 +109,15 @@ class Message(models.Model):
                 fields=("tenant", "time"), name="message_to_all", condition=models.Q(kind=SYSTEM, target="")
             ),
             models.Index(fields=("time",), name="message_canary", condition=models.Q(kind=CANARY)),
+            # Few rows are in these two.
+            *(
+                models.Index(
+                    fields=("tenant", side, "time"),
+                    name=f"message_modify_{side}",
+                    condition=models.Q(method=MODIFY),
+                )
+                for side in ("target", "sender")
+            ),
             # An hour of all conversations. It has one entry for many pages: appends hardly pay for it.
             BrinIndex(fields=("sent",), name="message_hour", autosummarize=True, pages_per_range=32),
         )

@@ -20,6 +20,7 @@ from apps.messaging import (
     exchange,
     history_files,
     log,
+    modifications,
     online_status,
     slot_moves,
 )
@@ -42,6 +43,7 @@ from apps.messaging.methods import (
     gateways,
     group,
     history,
+    modify,
     online,
     private,
     pull,
@@ -87,6 +89,7 @@ MESSAGE_METHODS: dict[str, Admit] = {
     **dict.fromkeys(("chatMsg", "chatMsgS"), chatroom.admit),
     "recallMsg": recall.admit,
     **dict.fromkeys(("updRTime", "updRRTime"), receipts.admit),
+    modifications.METHOD: modify.admit,
     "canary": canary.admit,
 }
 QUERY_METHODS: Mapping[str, AnswerQuery] = {
@@ -113,6 +116,7 @@ QUERY_METHODS: Mapping[str, AnswerQuery] = {
     **online.METHODS,
     **receipts.METHODS,
     "readExpansion": changing.read_expansion,
+    "pullModifyMsg": modify.pull,
     **dict.fromkeys(settings.EMPTY, settings.answer),
 }
 

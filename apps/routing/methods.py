@@ -69,6 +69,7 @@ INTERNAL: dict[str, Method] = {
     "grpChange": _SEND,
     # System messages, which the server API alone sends: to a user, or to everybody when the target is empty.
     **dict.fromkeys(("sysMsg", "sysMsgS"), _SEND._replace(to_all=True)),
+    "modify": _SEND,  # what the server API changes of a message
     "readFeed": _ASK_TARGET,
     "ackCursor": _ASK_TARGET,
     "presence": _ASK_TARGET,

@@ -201,16 +201,10 @@ def _event_changes(payload: bytes) -> Message:
     return im.EventChangeList(syncTime=im.QueryMsgChange.FromString(payload).syncTime, hasNext=False)
 
 
-def _modified(payload: bytes) -> Message:
-    version = im.PullModifyMsgReq.FromString(payload).pullVersion
-    return im.PullModifyMsgResp(nextVersion=version, finished=True)
-
-
 EMPTY: dict[str, Callable[[bytes], Message]] = {
     "qrySessionsAtt": lambda p: im.SessionsAttOutput(inboxTime=0, sendboxTime=0, totalUnreadCount=0),
     "reportsdk": lambda p: im.ReportSDKOutput(nothing=0),
     "pullEventChange": _event_changes,
-    "pullModifyMsg": _modified,
     "qAppBot": lambda p: im.BotOutput(),
 }
 

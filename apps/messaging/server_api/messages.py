@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from apps.accounts.directory import directory
+from apps.messaging import expansions
 from apps.messaging.server_api.declarations import (
     INTERNAL,
     PARAMETER,
@@ -92,6 +94,8 @@ MESSAGE = (
 
 
 MENTION = 0x04  # bit of sessionId
+# What is documented to have no effect on messages that are for some members of a group only.
+NOT_DIRECTED: dict[str, Any] = {"expansion": False, "extraContent": {}, "disablePush": False, "pushExt": {}}
 GROUPS_MAX = 3  # groups a call
 ROOMS_MAX = 10  # chatrooms a call
 
@@ -110,8 +114,10 @@ async def publish_group(call: Call) -> Answer:
     Answered when it is committed. `toUserId`: only these members of the one group are shown it.
     """
     targets = call["toGroupId"]
-    if call["toUserId"] and len(targets) > 1:
-        raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
+    if call["toUserId"]:
+        if len(targets) > 1:
+            raise Refused(PARAMETER, "With toUserId, toGroupId takes one group.")
+        call = replace(call, values=call.values | NOT_DIRECTED)
     message = up_stream(call)
     message.sessionId |= MENTION * call["isMentioned"]
     message.toUserIds.extend(call["toUserId"])
@@ -298,6 +304,8 @@ def up_stream(call: Call) -> UpStreamMessage:
     if call["expansion"] and call["extraContent"]:
         values = {key: {"v": str(value)} for key, value in call["extraContent"].items()}
         message.extraContent = json.dumps(values, ensure_ascii=False)
+        if len(expansions.values(message.extraContent)) < len(values) or len(values) > expansions.KEYS_MAX:
+            raise Refused(PARAMETER, f"extraContent {expansions.LIMITS}.")
     if call["pushExt"]:
         _set_push(message, call["pushExt"])
     return message

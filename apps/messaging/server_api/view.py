@@ -29,6 +29,7 @@ from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoin
     histories,
     history_files,
     messages,
+    modifications,
     not_offered,
     private_mutes,
     push,

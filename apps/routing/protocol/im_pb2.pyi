@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class UpStreamMessage(_message.Message):
-    __slots__ = ("sessionId", "classname", "content", "pushText", "appData", "toUserIds", "delMsgTime", "delMsgId", "configFlag", "clientUniqueId", "extraContent", "pushExt", "busChannel", "systemId", "senderPortrait", "optionBits", "extMsgData", "metadata", "refData")
+    __slots__ = ("sessionId", "classname", "content", "pushText", "appData", "toUserIds", "delMsgTime", "delMsgId", "configFlag", "clientUniqueId", "extraContent", "pushExt", "busChannel", "systemId", "senderPortrait", "optionBits", "extMsgData", "metadata", "refData", "modifiedAt")
     SESSIONID_FIELD_NUMBER: _ClassVar[int]
     CLASSNAME_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class UpStreamMessage(_message.Message):
     EXTMSGDATA_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REFDATA_FIELD_NUMBER: _ClassVar[int]
+    MODIFIEDAT_FIELD_NUMBER: _ClassVar[int]
     sessionId: int
     classname: str
     content: bytes
@@ -46,7 +47,8 @@ class UpStreamMessage(_message.Message):
     extMsgData: ExtMsgData
     metadata: str
     refData: ReferenceData
-    def __init__(self, sessionId: _Optional[int] = ..., classname: _Optional[str] = ..., content: _Optional[bytes] = ..., pushText: _Optional[str] = ..., appData: _Optional[str] = ..., toUserIds: _Optional[_Iterable[str]] = ..., delMsgTime: _Optional[int] = ..., delMsgId: _Optional[str] = ..., configFlag: _Optional[int] = ..., clientUniqueId: _Optional[int] = ..., extraContent: _Optional[str] = ..., pushExt: _Optional[_Union[PushExtra, _Mapping]] = ..., busChannel: _Optional[str] = ..., systemId: _Optional[str] = ..., senderPortrait: _Optional[str] = ..., optionBits: _Optional[int] = ..., extMsgData: _Optional[_Union[ExtMsgData, _Mapping]] = ..., metadata: _Optional[str] = ..., refData: _Optional[_Union[ReferenceData, _Mapping]] = ...) -> None: ...
+    modifiedAt: int
+    def __init__(self, sessionId: _Optional[int] = ..., classname: _Optional[str] = ..., content: _Optional[bytes] = ..., pushText: _Optional[str] = ..., appData: _Optional[str] = ..., toUserIds: _Optional[_Iterable[str]] = ..., delMsgTime: _Optional[int] = ..., delMsgId: _Optional[str] = ..., configFlag: _Optional[int] = ..., clientUniqueId: _Optional[int] = ..., extraContent: _Optional[str] = ..., pushExt: _Optional[_Union[PushExtra, _Mapping]] = ..., busChannel: _Optional[str] = ..., systemId: _Optional[str] = ..., senderPortrait: _Optional[str] = ..., optionBits: _Optional[int] = ..., extMsgData: _Optional[_Union[ExtMsgData, _Mapping]] = ..., metadata: _Optional[str] = ..., refData: _Optional[_Union[ReferenceData, _Mapping]] = ..., modifiedAt: _Optional[int] = ...) -> None: ...
 
 class DownStreamMessage(_message.Message):
     __slots__ = ("fromUserId", "type", "groupId", "classname", "content", "dataTime", "status", "extra", "msgId", "direction", "plantform", "isRemoved", "source", "clientUniqueId", "extraContent", "pushContent", "configFlag", "pushExt", "busChannel", "extStatus", "toUserIds", "groupUnpush", "optionBits", "convertExt", "extMsgData", "metadata", "refData")

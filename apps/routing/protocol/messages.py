@@ -21,6 +21,7 @@ _OF_TWO = frozenset((PRIVATE, CUSTOMER_SERVICE, SYSTEM, APP_SERVICE, PUBLIC_SERV
 
 SENT, RECEIVED = 1, 2  # DownStreamMessage.direction
 STATUS_MESSAGE = 0x40  # bit of extStatus: never stored, shown to who is online
+MODIFIED = 4  # another bit of extStatus
 _STATUS_CLASSES = frozenset(("RC:TypSts", "RC:RL", "RC:InterceptMsg"))
 # sessionId bits persisted, counted, mention, no push, expandable; in `status` each stands four bits higher.
 _SESSION_BITS = 0x01 | 0x02 | 0x04 | 0x20 | 0x40
@@ -188,6 +189,8 @@ def _copy_optional(up: UpStreamMessage, down: DownStreamMessage) -> None:
         down.busChannel = up.busChannel
     if up.optionBits:
         down.optionBits = up.optionBits
+    if up.modifiedAt:
+        down.extStatus |= MODIFIED
     if up.metadata:
         down.metadata = up.metadata
     if up.toUserIds:

@@ -6,18 +6,20 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import pytest
 
 from apps.accounts.directory import TenantEntry
 from apps.messaging import chatrooms, exchange, groups, log
 from apps.messaging.log import Entry, Log
 from apps.messaging.methods import group
-from apps.messaging.methods.history import put_marks
 from apps.messaging.models import CHATROOM, DIRECTED, GROUP, PRIVATE, RECALLED
 from apps.routing import topology
 from apps.routing.envelope import Request
+from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from tests.accounts.tenants import signed
+from tests.messaging.asking import ask
 from tests.messaging.conftest import SETS
 from tests.messaging.server_api.calls import post, refused
 
@@ -57,7 +59,7 @@ def send(tenant: TenantEntry, kind: int, sender: str, target: str, **facts: Any)
 
 def change(tenant: TenantEntry, name: str, how: str, *users: str) -> None:
     home = topology.home(tenant.id, name)
-    payload = group.msgpack.packb([how, list(users), ""])
+    payload = msgpack.packb([how, list(users), ""])
     (verdict,) = group.change(home, [Request(tenant.id, "", "grpChange", name, payload, uuid.uuid4().hex)])
     assert isinstance(verdict, Entry)
     log.of(home).append([verdict], within=1)
@@ -125,8 +127,8 @@ def test_what_a_user_has_removed_or_a_sender_recalled_is_not_found(alices: Tenan
     alice, bob = named(alices, "set1"), named(alices, "set2")
     send(alices, PRIVATE, alice, bob)
     (first,) = query(alices, "private", userId=bob, targetId=alice)
-    asker = Request(alices.id, bob, "cleanPMsg", bob, b"")
-    put_marks("set2", asker, [(PRIVATE, alice, first["msgTime"])])
+    wanted = im.CleanHisMsgInput(targetId=alice, dataTime=first["msgTime"], conversationType=1)
+    assert ask(bob, "cleanPMsg", wanted, tenant=alices.id).status == 0
     send(alices, PRIVATE, alice, bob, flags=3 | RECALLED)
     send(alices, PRIVATE, alice, bob, flags=2)  # it was not to be kept
     assert query(alices, "private", userId=bob, targetId=alice) == []

@@ -14,6 +14,8 @@ from tests.conftest import WholeStack
 ALICES = TenantEntry(1, "Alice's", "alices", "the secret of Alice's app")
 TEXT = {"fromUserId": "alice", "toUserId": "bob", "objectName": "RC:TxtMsg", "content": '{"content":"hi"}'}
 
+WRONG_EXPANSION = "extraContent takes 300 keys of 32 letters, digits or +=-_, with values of 4096 characters."
+
 
 def valid(**fields: Any) -> Call:
     given = {
@@ -82,6 +84,9 @@ def test_first_expansions_need_expansion_to_be_on() -> None:
         ({"isPersisted": "maybe"}, "isPersisted must be 0, 1, true or false."),
         ({"count": "many"}, "count must be a whole number from -1 to 2147483647."),
         ({"pushExt": "x"}, "pushExt must be a JSON object."),
+        ({"expansion": 1, "extraContent": '{"not a key":"v"}'}, WRONG_EXPANSION),
+        ({"expansion": 1, "extraContent": json.dumps({"k": "v" * 4097})}, WRONG_EXPANSION),
+        ({"expansion": 1, "extraContent": json.dumps({f"k{n}": "v" for n in range(301)})}, WRONG_EXPANSION),
     ],
 )
 def test_what_is_outside_the_documented_limits_is_1002(fields: dict[str, Any], said: str) -> None:
@@ -127,3 +132,15 @@ def test_a_blacklist_is_honoured_when_the_caller_wants_it(stack: WholeStack) -> 
     assert [stored["userId"] for stored in ignoring["messageUIDs"]] == ["bob", "carol"]
     assert [stored["userId"] for stored in honouring["messageUIDs"]] == ["bob"]
     assert published(stack, toUserId="carol", verifyBlacklist=1) == {"messageUIDs": []}
+
+
+def test_a_directed_message_has_no_expansion(stack: WholeStack) -> None:
+    group = {"groupId": "directed", "groupName": "x", "userId": ["alice", "bob"]}
+    published(stack, path="/group/create.json", **group)
+    fields = {"toGroupId": "directed", "expansion": "true", "extraContent": '{"k":"v"}'}
+    for to in ([], ["bob"]):
+        published(stack, path="/message/group/publish.json", **fields, toUserId=to)
+    wanted = {"targetId": "directed", "startTime": 253_402_300_799_999, "endTime": 0}
+    directed, plain = published(stack, path="/v3/message/group/query.json", **wanted)["data"]
+    assert (directed["expansion"], directed["extraContent"]) == (False, "")
+    assert (plain["expansion"], json.loads(plain["extraContent"])) == (True, {"k": {"v": "v"}})

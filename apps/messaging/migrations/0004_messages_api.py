@@ -43,6 +43,22 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="message",
+            index=models.Index(
+                condition=models.Q(("method", "modify")),
+                fields=["tenant", "target", "time"],
+                name="message_modify_target",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("method", "modify")),
+                fields=["tenant", "sender", "time"],
+                name="message_modify_sender",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="message",
             index=django.contrib.postgres.indexes.BrinIndex(
                 autosummarize=True, fields=["sent"], name="message_hour", pages_per_range=32
             ),
