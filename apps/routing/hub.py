@@ -184,7 +184,7 @@ class Hub:
             return _downstream(row)
         except ProtocolError as error:
             # It was admitted by another version or by hand; the feed must go on past it.
-            logger.error("message %s is not shown: %s", row.uid, error)
+            logger.error("tenant %d, message %s is not shown: %s", row.tenant, row.uid, error)
             return b""
 
     def skipped(self, server_set: str, position: int) -> None:
@@ -228,15 +228,15 @@ class Hub:
         for (tenant, user), its in list(self.users.items()):
             if may_not(tenant, user):
                 for connection in list(its):
-                    logger.info("connection %s: its user is blocked", connection.id)
+                    logger.info("%s: its user is blocked", connection)
                     connection.disconnect(DisconnectStatus.USER_BLOCKED)
 
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""
         for connection in list(self.connections.values()):
             if connection.socket is not None and connection.socket.unsent() > UNREAD_MAX:
-                logger.warning("connection %s: reads too slowly, dropped", connection.id)
+                logger.warning("%s: reads too slowly, dropped", connection)
                 connection.close()
             elif now - connection.heard_at > IDLE:
-                logger.info("connection %s: silent for %d s, dropped", connection.id, IDLE)
+                logger.info("%s: silent for %d s, dropped", connection, IDLE)
                 connection.close()
