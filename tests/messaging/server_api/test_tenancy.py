@@ -46,6 +46,7 @@ UIDS = UidIssuer(7)
 UNDOING = re.compile(
     r"destroy|dismiss|quit|remove|delete|rollback|recall|expire|/del|unblock|clean|clear|deactivate|unset"
 )
+CONVERSATIONS = (PRIVATE, GROUP, CHATROOM, DISCUSSION, SYSTEM)
 # Tables without a tenant that a message of anybody changes.
 OF_ALL = {"accounts_change", "messaging_head", "messaging_exchangecursor"}
 
@@ -89,7 +90,6 @@ def like(world: World, tenant: int) -> World:
     return made
 
 
-CONVERSATIONS = (PRIVATE, GROUP, CHATROOM, DISCUSSION, SYSTEM)
 Value = Callable[[World, int], Any]
 
 
