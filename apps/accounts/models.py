@@ -30,7 +30,7 @@ app_secret_form = RegexValidator(
 )
 
 
-QUOTA: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}  # empty: no limit
+SOME = [MinValueValidator(1)]  # a limit of nothing is none: lock the tenant instead
 
 LIMITS = ("call_rate", "message_rate", "connections_max", "users_max", "groups_max", "group_size")
 
@@ -106,13 +106,24 @@ class Tenant(models.Model):
         help_text="A user takes private messages only from users in his white list.",
     )
     # Quotas (apps.routing.quotas).
-    call_rate = models.PositiveIntegerField(**QUOTA, help_text="Calls of the server API a second.")
-    message_rate = models.PositiveIntegerField(
-        **QUOTA, help_text="Messages a second, of all clients and the server API together."
+    call_rate = models.PositiveIntegerField(
+        null=True, blank=True, validators=SOME, help_text="Calls of the server API a second."
     )
-    connections_max = models.PositiveIntegerField(**QUOTA, help_text="Client connections at a time.")
-    users_max = models.PositiveIntegerField(**QUOTA, help_text="Users that may be registered.")
-    groups_max = models.PositiveIntegerField(**QUOTA, help_text="Groups and discussions that there may be.")
+    message_rate = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=SOME,
+        help_text="Messages a second, of all clients and the server API together.",
+    )
+    connections_max = models.PositiveIntegerField(
+        null=True, blank=True, validators=SOME, help_text="Client connections at a time."
+    )
+    users_max = models.PositiveIntegerField(
+        null=True, blank=True, validators=SOME, help_text="Users that may be registered."
+    )
+    groups_max = models.PositiveIntegerField(
+        null=True, blank=True, validators=SOME, help_text="Groups and discussions that there may be."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     secret_rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
 

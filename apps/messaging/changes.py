@@ -64,7 +64,7 @@ def effect(row: Row) -> Effect:
                 conversation_reads.take(connection, place, row.tenant, row.sender, _read_time(row))
         except ProtocolError as error:
             # It was let through by another version; the log must go on past it.
-            logger.error("row %s changes nothing: %s", row.uid, error)
+            logger.error("tenant %d, row %s changes nothing: %s", row.tenant, row.uid, error)
 
     return work
 

@@ -312,7 +312,8 @@ class Log:
             try:
                 self.run(lambda connection, e=entry: _try(connection, e), within=within)  # type: ignore[misc]
             except psycopg.DataError as error:
-                logger.error("%s: message %s cannot be stored: %s", self.server_set, entry.uid, error)
+                what = (self.server_set, entry.uid, entry.tenant)
+                logger.error("%s: message %s of tenant %d cannot be stored: %s", *what, error)
                 found.add(i)
         return frozenset(found)
 

@@ -261,7 +261,7 @@ def _answer(server_set: str, request: Request) -> Answer:
     except (DecodeError, ProtocolError):
         return Answer(0, AckStatus.MALFORMED)
     except Unavailable as error:
-        logger.error("%s refused: %s", request.method, error)
+        logger.error("%s of tenant %d refused: %s", request.method, request.tenant, error)
         return Answer(0, AckStatus.BUSY)
     except Exception:
         # A bug here or a value that the database cannot hold: this request fails, the batch's others do not.

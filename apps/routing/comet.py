@@ -169,12 +169,12 @@ class Session:
         try:
             text = json_form.encode_downstream(packet, topic=topic, generation=self.connection.generation)
         except ProtocolError as error:
-            logger.error("connection %s: a packet is not shown: %s", self.connection.id, error)
+            logger.error("%s: a packet is not shown: %s", self.connection, error)
             return
         self._outbox.append(text)
         self._size += len(text)
         if len(self._outbox) > OUTBOX_MAX or self._size > OUTBOX_BYTES:
-            logger.warning("connection %s: polls too slowly, dropped", self.connection.id)
+            logger.warning("%s: polls too slowly, dropped", self.connection)
             self.connection.close()
         self._end_poll(takes=True)
 
@@ -200,7 +200,7 @@ class Session:
         except json_form.Unreadable as error:
             self._handler.refuse(error.packet, AckStatus.MALFORMED)
         except ProtocolError as error:
-            logger.warning("connection %s: %s", self.connection.id, error)
+            logger.warning("%s: %s", self.connection, error)
             raise Failed(400) from error
 
     async def poll(self, receive: Any) -> str:

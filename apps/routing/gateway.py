@@ -106,7 +106,7 @@ async def converse(process: Process, connection: Connection, receive: Any) -> No
         try:
             handle(event.get("bytes") or b"")
         except ProtocolError as error:
-            logger.warning("connection %s: %s", connection.id, error)
+            logger.warning("%s: %s", connection, error)
             connection.disconnect(DisconnectStatus.CLOSED_BY_SERVER)
 
 
@@ -329,7 +329,7 @@ class Handler:
             self._refuse_query(message_id, answer.status)
         elif answer.status:
             # An SDK whose pull failed takes the next push for the next message and loses what lay between.
-            logger.warning("connection %s: pull failed with %d, closed", connection.id, answer.status)
+            logger.warning("%s: pull failed with %d, closed", connection, answer.status)
             metrics.refused(answer.status, is_message=False)
             connection.close()
         else:

@@ -198,7 +198,7 @@ class Hub:
             return _downstream(row)
         except ProtocolError as error:
             # It was admitted by another version or by hand; the feed must go on past it.
-            logger.error("message %s is not shown: %s", row.uid, error)
+            logger.error("tenant %d, message %s is not shown: %s", row.tenant, row.uid, error)
             return b""
 
     def skipped(self, server_set: str, position: int) -> None:
@@ -250,15 +250,15 @@ class Hub:
             for connection in list(its):
                 status = _expelled(connection, restriction, now)
                 if status is not None:
-                    logger.info("connection %s: its user is shut out: %s", connection.id, status.name)
+                    logger.info("%s: its user is shut out: %s", connection, status.name)
                     connection.disconnect(status)
 
     def drop_dead(self, now: float) -> None:
         """Close connections that have sent nothing for `IDLE` s, or do not read what they are sent."""
         for connection in list(self.connections.values()):
             if connection.socket is not None and connection.socket.unsent() > UNREAD_MAX:
-                logger.warning("connection %s: reads too slowly, dropped", connection.id)
+                logger.warning("%s: reads too slowly, dropped", connection)
                 connection.close()
             elif now - connection.heard_at > IDLE:
-                logger.info("connection %s: silent for %d s, dropped", connection.id, IDLE)
+                logger.info("%s: silent for %d s, dropped", connection, IDLE)
                 connection.close()

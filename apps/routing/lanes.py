@@ -448,4 +448,4 @@ class Lanes:
             if now - pending.since <= UNANSWERED + UNHEARD:
                 break
             self.resolve(pending, Answer(0, AckStatus.BUSY))
-            logger.error("message %s was not seen in the log", uid)
+            logger.error("tenant %d, message %s was not seen in the log", pending.request.tenant, uid)

@@ -162,6 +162,10 @@ class Connection:
 
     # --- writing
 
+    def __str__(self) -> str:
+        """As log lines have it."""
+        return f"tenant {self.tenant}, connection {self.id}"
+
     def write(self, frame: bytes) -> None:
         """Hand one frame to the server, which may make it wait: that is waited for apart."""
         if self.closed or self.ending:
@@ -173,7 +177,7 @@ class Connection:
         if self.outbox is not None:
             self.outbox.append(frame)
             if len(self.outbox) > OUTBOX_MAX:
-                logger.warning("connection %s: too slow, dropped", self.id)
+                logger.warning("%s: too slow, dropped", self)
                 self.close()
             return
         # Driving the coroutine here saves a task per frame; ASGI servers without back-pressure never wait.

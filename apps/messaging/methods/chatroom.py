@@ -172,7 +172,7 @@ def refusable(work: AnswerQuery) -> AnswerQuery:
         except Refusal as refusal:
             return Answer(0, refusal.status, log.now(), refusal.payload)
         except redis.RedisError as error:
-            logger.warning("%s refused: %s", request.method, error)
+            logger.warning("%s of tenant %d refused: %s", request.method, request.tenant, error)
             return Answer(0, AckStatus.BUSY)
 
     return answer

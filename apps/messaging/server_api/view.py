@@ -85,7 +85,10 @@ async def serve(request: HttpRequest) -> HttpResponse:
         status = HTTP_STATUS[refusal.code]
         answer = {"code": refusal.code, "errorMessage": str(refusal), "url": path}
     except Exception:
-        logger.exception("%s failed", path)
+        known = directory.current.by_key(
+            request.headers.get("App-Key") or request.headers.get("RC-App-Key", "")
+        )
+        logger.exception("%s of tenant %d failed", path, known.id if known else 0)
         status = HTTP_STATUS[INTERNAL]
         answer = {"code": INTERNAL, "errorMessage": "Internal error, please retry.", "url": path}
     response = _xml(answer, status) if path.endswith(".xml") else _json(answer, status)

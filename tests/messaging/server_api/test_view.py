@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from apps.accounts.directory import TenantEntry
 from apps.accounts.models import Tenant
-from apps.messaging.server_api import view
+from apps.messaging.server_api import registration, view
 from apps.routing.topology import topology
 from tests.accounts.tenants import renewed, signed
 from tests.messaging.server_api.calls import post
@@ -120,5 +120,7 @@ def test_too_many_waiting_calls_are_told_to_retry(
     alices: TenantEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "WAITING_MAX", 0)
-    response = post(TOKEN, GOOD, signed(alices))
-    assert (response.status_code, response.json()["code"]) == (500, 1000)
+    monkeypatch.setattr(registration, "WAITING_MAX", 0)
+    for path in (TOKEN, "/user/info"):
+        response = post(path, GOOD, signed(alices))
+        assert (response.status_code, response.json()["code"]) == (500, 1000)
