@@ -88,13 +88,18 @@ def origins(destination: str) -> list[str]:
     return [each.name for each in sets.values() if own and each.cluster == own.cluster and each is not own]
 
 
-def freshen(destination: str) -> None:
-    """Take what the other SETs have by now: a user's history is to show what he was told is sent."""
+def freshen(destination: str) -> bool:
+    """Take what the other SETs have by now: a user's history is to show what he was told is sent. False: one
+    of them is away.
+    """
+    whole = True
     for origin in origins(destination):
         try:
             catch_up(destination, origin)
         except Unavailable as error:
             logger.warning("%s does not read %s: %s", destination, origin, error)
+            whole = False
+    return whole
 
 
 def run(destination: str) -> None:

@@ -29,7 +29,8 @@ Found = tuple[Any, ...]
 CUT = f"""
     SELECT * FROM (
       SELECT *, count(*) OVER () AS limited,
-             sum(octet_length(up)) OVER (ORDER BY {{order}}) - octet_length(up) AS ahead
+             COALESCE(sum(octet_length(up)) OVER (ORDER BY {{order}}
+               RANGE UNBOUNDED PRECEDING EXCLUDE GROUP), 0) AS ahead
       FROM ({{rows}}) limited_rows) sized
     WHERE ahead < {PAGE_BYTES} ORDER BY {{order}}"""
 LIMITED = 8  # the column of a row that says how many there were before the cut by size
