@@ -33,6 +33,7 @@ from apps.messaging.models import (
     PRIVATE,
     READ_TIME,
     RECALLED,
+    SLOT_GONE,
     SYSTEM,
     TO_SELF,
     UNSEEN,
@@ -383,7 +384,7 @@ def _floor(entries: Sequence[Entry], after: Sequence[int]) -> int:
 
 def _homes(entry: Entry) -> tuple[int, int]:
     """The slots of target and sender."""
-    if entry.kind == CANARY:
+    if entry.kind in (CANARY, SLOT_GONE):
         return NO_SLOT, NO_SLOT
     app = str(entry.tenant)
     if entry.kind == SYSTEM and not entry.target:

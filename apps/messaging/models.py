@@ -18,6 +18,9 @@ UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and hi
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
 CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
+SLOT_GONE = (
+    -5
+)  # a slot, by its number in `method`, goes to another SET: its users are shown nothing behind it
 GROUPS = (DISCUSSION, GROUP)  # a discussion is a group that its members run themselves
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
@@ -630,3 +633,24 @@ class ListCursor(models.Model):
 
     def __str__(self) -> str:
         return self.user
+
+
+class InboxTime(models.Model):
+    """The time that a message of many, a group or everybody, has for the users of a slot that came here.
+
+    Devices go by the times of the log that their user was at home in. Where this log had the message already,
+    at a time of its own, that of the other log is here; one that the other log did not have has a new time.
+    """
+
+    in_set = True
+    slot = models.SmallIntegerField()
+    tenant = models.BigIntegerField()
+    uid = models.CharField(max_length=64, db_collation="C")
+    time = models.BigIntegerField(help_text="ms")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("slot", "uid"), name="inbox_time_once"),)
+        indexes = (models.Index(fields=("slot", "tenant", "time"), name="inbox_time"),)
+
+    def __str__(self) -> str:
+        return self.uid

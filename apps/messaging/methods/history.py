@@ -13,7 +13,7 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 import psycopg
 
 from apps.messaging import exchange, log, own_state
-from apps.messaging.methods.pull import CUT, LIMITED, NOW, Found, list_of
+from apps.messaging.methods.pull import CUT, LIMITED, NOW, list_of
 from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, GROUPS, PERSISTED, PRIVATE, RECALLED, SYSTEM
 from apps.messaging.own_state import Refusal, answers, conversation_kind, identifier
 from apps.routing.envelope import Answer, Request
