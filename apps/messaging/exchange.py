@@ -270,9 +270,8 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
     bit = (1 << slot).to_bytes(placement.SLOTS // 8, "little")
     page = _read(origin, after, upto, bit)
     of_groups = [e.uid for e in page.entries if e.kind in GROUPS and not e.flags & TO_SELF]
-    of_many = {
-        e.uid: e.tenant for e in page.entries if e.uid in of_groups or (e.of_many and e.kind == SYSTEM)
-    }
+    to_all = [e.uid for e in page.entries if e.kind == SYSTEM and not e.target]
+    of_many = {e.uid: e.tenant for e in page.entries if e.uid in {*of_groups, *to_all}}
 
     def work(connection: psycopg.Connection[Any], *, look: bool) -> Appended | None:
         if not log.owns(log.lock_head(connection), slot):

@@ -18,11 +18,9 @@ UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and hi
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
 CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
-SLOT_GONE = (
-    -5
-)  # a slot, by its number in `method`, goes to another SET: its users are shown nothing behind it
 GROUPS = (DISCUSSION, GROUP)  # a discussion is a group that its members run themselves
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
+SLOT_GONE = -5  # a slot (`method`: its number) goes to another SET: its users are shown nothing behind it
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
 
@@ -627,6 +625,9 @@ class ListCursor(models.Model):
     user = models.CharField(max_length=64, db_collation="C")
     slot = models.SmallIntegerField(help_text="The user's.")
     time = models.BigIntegerField(help_text="ms, of the log.")
+    low = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms, of the log: what is before it has not been read yet."
+    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("tenant", "user"), name="list_cursor_once"),)

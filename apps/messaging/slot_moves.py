@@ -341,9 +341,11 @@ _PUT = f"""
 _PUT_TIMES = f"""
     INSERT INTO messaging_inboxtime (slot, tenant, uid, time)
     SELECT %(slot)s, tenant, uid, time FROM moved
-    WHERE (kind IN {GROUPS} OR kind = {SYSTEM} AND target = '') AND time > %(since)s AND NOT EXISTS (
-      SELECT FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox AND m.time = moved.time) AND NOT EXISTS (
-      SELECT FROM messaging_message m WHERE m.uid = moved.uid AND NOT m.inbox AND m.time = moved.time)
+    WHERE (kind IN {GROUPS} OR kind = {SYSTEM} AND target = '') AND time > %(since)s
+      AND NOT EXISTS (
+        SELECT FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox AND m.time = moved.time)
+      AND NOT EXISTS (
+        SELECT FROM messaging_message m WHERE m.uid = moved.uid AND NOT m.inbox AND m.time = moved.time)
     ON CONFLICT DO NOTHING"""
 # What had another time for them at the source has that one here.
 _TIMES = "SELECT tenant, uid, time FROM messaging_inboxtime WHERE slot = %s"

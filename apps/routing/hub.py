@@ -18,9 +18,7 @@ logger = logging.getLogger(__name__)
 
 UNREAD_MAX = 16 << 20  # bytes that a client may leave unread at a beat: a full window of the largest, twice
 GROUP_CHANGE, COMES = -3, "join"  # the kind and method of a row that changes a group
-SLOT_GONE = (
-    -5
-)  # the kind of a row behind which the users of a slot (in `method`) are shown nothing of the log
+SLOT_GONE = -5  # the kind of a row behind which the users of a slot (in `method`) are shown nothing
 IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from apps.messaging import exchange, groups, log, slot_moves
 from apps.messaging.log import Log
-from apps.messaging.methods import group
-from apps.messaging.models import RECALLED, Conversation, ConversationRead
+from apps.messaging.methods import conversations, group
+from apps.messaging.models import RECALLED, Conversation, ConversationRead, ListCursor
 from apps.routing import topology
 from apps.routing.envelope import FROM_SERVER, Request
 from apps.routing.protocol import im_pb2 as im
@@ -318,6 +318,34 @@ def test_a_list_goes_with_its_user_to_another_set(monkeypatch: pytest.MonkeyPatc
         assert told(ALICE) == [(1, BOB, "b")]
         log.of(to).append([entry(BOB, ALICE, text(b"b"))], within=1)
         assert [each.unreadCount for each in listed(ALICE).info] == [2 if to == "set2" else 3]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_list_that_has_read_a_part_of_the_log_shows_what_it_must(
+    monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    peers = users("set1", 9)[2:]
+    for number in range(3):
+        for peer in peers[number:]:
+            send(*((peer, ALICE) if number % 2 else (ALICE, peer)), str(number))
+    monkeypatch.setattr(conversations, "READ_AT_ONCE", 3)
+    expected = [*peers[2:][::-1], peers[1], peers[0]]
+    assert told(ALICE, count=2) == [(1, peer, "2") for peer in expected[:2]]
+    low = ListCursor.objects.using("set1").get(user=ALICE).low
+    assert low > 0
+    for peer in peers[:2]:
+        send(peer, ALICE, "newest")  # what has come is more than is read at once
+    for peer in peers[5:]:
+        send(ALICE, peer, "newest")
+    expected = [*peers[5:][::-1], peers[1], peers[0], *peers[2:5][::-1]]
+    if order:
+        start = listed(ALICE, count=1, startTime=0, order=1).info[0].msg.dataTime
+        assert told(ALICE, count=20, startTime=start - 1, order=1) == told(ALICE, count=20)
+        assert listed(ALICE, count=1, startTime=0, order=1).info[0].userId == expected[-1]
+    assert told(ALICE, count=1) == [(1, expected[0], "newest")]
+    assert walk(ALICE, 2) == expected
+    assert ListCursor.objects.using("set1").get(user=ALICE).low == 0
+    assert walk(ALICE, 3) == expected
 
 
 def test_only_conversations_under_a_tag_are_listed_when_a_tag_is_asked_for() -> None:

@@ -33,38 +33,46 @@ from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.kinds import ProtocolError
 
 PAGE, PAGE_MAX = 50, 300  # conversations, when the client does not say how many; at most
+READ_AT_ONCE = 50_000  # messages of each of a user's boxes that are looked at together
+IDLE = 60_000  # ms of the log that a list's cursor leaves behind it before it is moved for their sake alone
 UNREAD_MAX = 1000  # past it nobody counts
 LOOKED_AT = 20_000  # newest messages that are looked at for those that are unread
 NEWER = 1  # order: those that are newer than startTime
 
 _KEPT = f"flags & {PERSISTED | RECALLED} = {PERSISTED}"
-# What has come since the list was read; null for the newest one where all of it is kept in no history.
-_NEWS = f"""
-    SELECT h.time, news.* FROM messaging_head h LEFT JOIN LATERAL (
-      SELECT kind, peer, max(sent) FILTER (WHERE {_KEPT}) FROM (
-        SELECT kind, sender AS peer, sent, flags FROM messaging_message
-        WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
-          AND time > %(since)s
-        UNION ALL
-        SELECT kind, sender, sent, flags FROM messaging_message
-        WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s
-          AND sender <> %(user)s
-        UNION ALL
-        SELECT kind, target, sent, flags FROM messaging_message
-        WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND kind = {PRIVATE} AND sendbox
-          AND time > %(since)s) boxes
-      GROUP BY kind, peer) news ON true"""
-_SINCE = 'SELECT time FROM messaging_listcursor WHERE tenant = %(tenant)s AND "user" = %(user)s'
+_READ = f"""
+    WITH read AS (
+      (SELECT 1 AS box, kind, sender AS peer, sent, flags, time FROM messaging_message
+       WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
+         AND time > %(after)s AND time < %(before)s ORDER BY time DESC LIMIT %(at_once)s)
+      UNION ALL
+      (SELECT 2, kind, sender, sent, flags, time FROM messaging_message
+       WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = ''
+         AND time > %(after)s AND time < %(before)s ORDER BY time DESC LIMIT %(at_once)s)
+      UNION ALL
+      (SELECT 3, kind, target, sent, flags, time FROM messaging_message
+       WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
+         AND time > %(after)s AND time < %(before)s ORDER BY time DESC LIMIT %(at_once)s))
+    SELECT h.time, c.cut, its.* FROM messaging_head h
+    CROSS JOIN (SELECT COALESCE(max(lowest), 0) AS cut FROM (
+      SELECT min(time) AS lowest FROM read GROUP BY box HAVING count(*) = %(at_once)s) full_boxes) c
+    LEFT JOIN (SELECT kind, peer, max(sent) FROM read
+               WHERE kind IN ({PRIVATE}, {SYSTEM}) AND peer <> '' AND {_KEPT}
+                 AND NOT (box = 2 AND peer = %(user)s)
+               GROUP BY kind, peer) its ON true"""
+_CURSOR = 'SELECT time, low FROM messaging_listcursor WHERE tenant = %(tenant)s AND "user" = %(user)s'
 _KEEP = """
     INSERT INTO messaging_conversation (tenant, "user", slot, kind, target, newest)
     SELECT %(tenant)s::int8, %(user)s::varchar, %(slot)s::int2, kind, target, newest
     FROM unnest(%(kinds)s::int2[], %(targets)s::varchar[], %(newest)s::int8[]) AS w(kind, target, newest)
     ON CONFLICT (tenant, "user", kind, target) DO UPDATE SET newest = EXCLUDED.newest
     WHERE messaging_conversation.newest < EXCLUDED.newest"""
-_READ_UP_TO = """
-    INSERT INTO messaging_listcursor (tenant, "user", slot, time)
-    VALUES (%(tenant)s, %(user)s, %(slot)s, %(time)s)
-    ON CONFLICT (tenant, "user") DO UPDATE SET time = GREATEST(messaging_listcursor.time, EXCLUDED.time)"""
+# Of two who read at one moment, one moves the cursor; what both have found is true.
+_MOVE_CURSOR = """
+    INSERT INTO messaging_listcursor (tenant, "user", slot, time, low)
+    VALUES (%(tenant)s, %(user)s, %(slot)s, %(time)s, %(low)s)
+    ON CONFLICT (tenant, "user") DO UPDATE SET time = EXCLUDED.time, low = EXCLUDED.low
+    WHERE messaging_listcursor.time = %(time_was)s AND messaging_listcursor.low = %(low_was)s"""
 _OF_GROUPS = f"""
     SELECT n.kind, g."group" AS target, max(n.sent) AS newest
     FROM messaging_membership g CROSS JOIN LATERAL (
@@ -135,28 +143,44 @@ class Listed(NamedTuple):
     removed: int  # ms
 
 
-def _freshen(server_set: str, request: Request) -> int:
-    """Have the user's list read the log to its end; the time of the end, in ms."""
+class Read(NamedTuple):
+    """What of the log the list has read. ms, of the log."""
+
+    time: int  # up to here
+    low: int  # from here on; 0: all of it
+
+
+def _freshen(server_set: str, request: Request) -> Read:
+    """Have the user's list read the log to its end, or the newest of it, and the rest when it is wanted."""
     exchange.freshen(server_set)
+    kept = log.of(server_set).read(_CURSOR, of_user(request))
+    before = Read(*kept[0]) if kept else None
+    return _read(server_set, request, before, after=before.time if before else 0)
+
+
+def _read(server_set: str, request: Request, was: Read | None, *, after: int = 0, before: int = NOW) -> Read:
+    """Read the newest part of this range, and keep what is found."""
     who = of_user(request)
-    since = log.of(server_set).read(_SINCE, who)
-    rows = log.of(server_set).read(_NEWS, who | {"since": since[0][0] if since else 0})
-    time, read = rows[0][0], [row[1:] for row in rows if row[1] is not None]
-    if read or not since:
-        found = [row for row in read if row[-1] is not None]
+    rows = log.of(server_set).read(_READ, who | {"after": after, "before": before, "at_once": READ_AT_ONCE})
+    time, cut = rows[0][:2]
+    found = [row[2:] for row in rows if row[2] is not None]
+    # What is before a cut, or before what was read until now, is as good as not read.
+    now = Read(time if before == NOW or was is None else was.time, cut or (was.low if after and was else 0))
+    if found or was is None or now.low != was.low or now.time - was.time > IDLE:
         kinds, targets, newest = zip(*found, strict=True) if found else ((), (), ())
-        columns = {"kinds": list(kinds), "targets": list(targets), "newest": list(newest), "time": time}
+        parameters = who | {"kinds": list(kinds), "targets": list(targets), "newest": list(newest)}
+        parameters |= now._asdict() | {f"{name}_was": value for name, value in (was or now)._asdict().items()}
 
         def work(cursor: psycopg.Cursor[Any]) -> None:
-            cursor.execute(_KEEP, who | columns)
-            cursor.execute(_READ_UP_TO, who | columns)
+            cursor.execute(_KEEP, parameters)
+            cursor.execute(_MOVE_CURSOR, parameters)
 
         own_state.change(server_set, request, work)
-    return int(time)
+    return now
 
 
 def _page(
-    server_set: str, request: Request, start: int, count: int, order: int, of: Iterable[int]
+    server_set: str, request: Request, read: Read, start: int, count: int, order: int, of: Iterable[int]
 ) -> tuple[list[Listed], bool]:
     """The conversations by their newest messages, `newest` being exact, and whether there are more of them.
     Those without a message are not among them.
@@ -164,6 +188,20 @@ def _page(
     newer = order == NEWER
     start = start or (0 if newer else NOW)
     kinds = sorted({conversation_kind(kind) for kind in of}) or None
+    while True:
+        found = _found(server_set, request, start, count, newer, kinds)
+        page = whole_moments(found, count, attrgetter("newest"))
+        # No message that the list has not read is as late as `low`.
+        settled = read.low <= start if newer else len(found) > len(page) and page[-1].newest >= read.low
+        if settled or not read.low:
+            return page, len(found) > len(page)
+        read = _read(server_set, request, read, before=read.low)
+
+
+def _found(
+    server_set: str, request: Request, start: int, count: int, newer: bool, kinds: list[int] | None
+) -> list[Listed]:
+    """The first of them in this order: all that a page may hold, and one more, if there are."""
     parameters = of_user(request) | {"of": kinds, "above": start if newer else 0, "limit": count + 1}
     last = Listed(0, "", NOW, 0)
     found: list[Listed] = []
@@ -174,13 +212,11 @@ def _page(
         found += [each for each in exact if (each.newest > start if newer else each.newest < start)]
         found.sort(key=lambda each: (each.newest, each.kind, each.target), reverse=not newer)
         if len(part) < parameters["limit"]:
-            break
+            return found
         last = part[-1]
         if not newer and len(found) > count and found[count].newest > last.newest:
-            break  # none of the others is newer
+            return found  # none of the others is newer
         parameters["limit"] = PAGE_MAX
-    page = whole_moments(found, count, attrgetter("newest"))
-    return page, len(found) > len(page)
 
 
 def _exact(server_set: str, request: Request, candidates: Sequence[Listed]) -> list[Listed]:
@@ -229,9 +265,8 @@ def _count(wanted: int) -> int:
 def of_v2(server_set: str, request: Request) -> im.RelationsOutput:
     """qryRelation: the newest ones."""
     wanted = im.RelationsInput.FromString(request.payload)
-    _freshen(server_set, request)
     count = _count(wanted.count)
-    page, _ = _page(server_set, request, 0, count, 0, ())
+    page, _ = _page(server_set, request, _freshen(server_set, request), 0, count, 0, ())
     return _reply(server_set, request, page[:count])
 
 
@@ -239,11 +274,11 @@ def of_v2(server_set: str, request: Request) -> im.RelationsOutput:
 def of_v4(server_set: str, request: Request) -> im.RelationsOutput:
     """qryRelationR of v4 and v5: a page before or after `startTime`."""
     wanted = im.RelationQryInput.FromString(request.payload)
-    time = _freshen(server_set, request)
+    read = _freshen(server_set, request)
     count = _count(wanted.count)
-    page, more = _page(server_set, request, wanted.startTime, count, wanted.order, wanted.channelType)
+    page, more = _page(server_set, request, read, wanted.startTime, count, wanted.order, wanted.channelType)
     reply = _reply(server_set, request, page)
-    reply.isFinished, reply.pullTime = not more, time
+    reply.isFinished, reply.pullTime = not more, read.time
     return reply
 
 
@@ -251,7 +286,7 @@ def of_v4(server_set: str, request: Request) -> im.RelationsOutput:
 def filtered(server_set: str, request: Request) -> im.RelationsOutput:
     """qryRelationFilter of v5: those under one of these tags. `pageToken`: where the page before ended."""
     wanted = im.RelationQryFilter.FromString(request.payload)
-    time = _freshen(server_set, request)
+    read = _freshen(server_set, request)
     count = _count(wanted.count)
     token = own_state.text(wanted.pageToken, may_be_empty=True)
     start = int(token) if token.isdecimal() and len(token) < 17 else 0
@@ -260,12 +295,12 @@ def filtered(server_set: str, request: Request) -> im.RelationsOutput:
     page: list[Listed] = []
     more = True
     while more and len(page) <= count:
-        part, more = _page(server_set, request, start, PAGE_MAX, wanted.order, wanted.type)
+        part, more = _page(server_set, request, read, start, PAGE_MAX, wanted.order, wanted.type)
         page += [each for each in part if not tags or (each.kind, each.target) in tagged]
         start = part[-1].newest if part else start
     its = whole_moments(page, count, attrgetter("newest"))
     reply = _reply(server_set, request, its)
-    reply.isFinished, reply.pullTime = not more and len(its) == len(page), time
+    reply.isFinished, reply.pullTime = not more and len(its) == len(page), read.time
     reply.pageToken = "" if reply.isFinished else str(its[-1].newest)
     return reply
 

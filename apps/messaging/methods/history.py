@@ -109,7 +109,7 @@ CLEAN_MARK = """
     FROM unnest(%(kinds)s::int2[], %(targets)s::varchar[], %(uptos)s::int8[]) AS w(kind, target, upto)
     ON CONFLICT (tenant, "user", kind, target) DO UPDATE SET upto = EXCLUDED.upto
     WHERE messaging_cleanmark.upto < EXCLUDED.upto"""
-# The newest message of each, whoever may see it. One that was sent before the removal, and is on its way here,
+# The newest message of each, whoever may see it. One that was sent before the removal, and is on its way,
 # is not later than the clock; one that has a time ahead of the clock may be here already.
 _ENDS = """
     SELECT w.place, (SELECT max(at) FROM (

@@ -7,6 +7,13 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AddField(
+            model_name="listcursor",
+            name="low",
+            field=models.BigIntegerField(
+                db_default=0, default=0, help_text="ms, of the log: what is before it has not been read yet."
+            ),
+        ),
         migrations.CreateModel(
             name="InboxTime",
             fields=[
