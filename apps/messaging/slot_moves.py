@@ -144,13 +144,12 @@ def _follow(move: SlotMove) -> None:
     """Have the destination read all that the source has read: what is for many is not to come there only when
     those users of the slot are there who had it before.
     """
-    source, name = log.of(move.source.name), move.destination.name
-    cursors = dict(source.read("SELECT origin, seq FROM messaging_exchangecursor", (), within=WITHIN))
+    name, sql = move.destination.name, "SELECT origin, seq FROM messaging_exchangecursor"
+    passed = dict(log.of(name).read(sql, (), within=WITHIN))
+    wanted = dict(log.of(move.source.name).read(sql, (), within=WITHIN)) | {move.source.name: exchange.END}
     for origin in exchange.origins(name):
-        if origin == move.source.name:
+        if passed.get(origin, 0) < wanted.get(origin, 0):
             exchange.catch_up(name, origin)
-        elif upto := cursors.get(origin, 0):
-            exchange.catch_up(name, origin, upto)
 
 
 def _switch(move: SlotMove) -> bool:
