@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from apps.messaging import exchange, groups, log, slot_moves
+from apps.messaging import exchange, groups, log, slot_moves, tenant_rules
 from apps.messaging.log import Log
 from apps.messaging.methods import conversations, group
 from apps.messaging.models import RECALLED, Conversation, ConversationRead, ListCursor
@@ -19,7 +19,7 @@ from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.packets import AckStatus
 from tests.messaging.asking import MALFORMED_BYTES, ask, reply
 from tests.messaging.conftest import SETS, entry, text, user, users
-from tests.messaging.sending import join, leave, up
+from tests.messaging.sending import join, leave, say, up
 from tests.messaging.sending import send as put
 from tests.messaging.test_slot_moves import move
 
@@ -189,12 +189,12 @@ def test_a_conversation_whose_last_message_is_gone_is_in_its_place(logs: dict[st
         assert walk(ALICE, count) == peers[::-1]
     newest = reply(im.RelationsOutput, ALICE, "qryRelation", im.RelationsInput(type=1, count=2), generation=2)
     assert [each.userId for each in newest.info] == peers[:-3:-1]
-    asked = im.RelationQryFilter(count=2)
-    pages = []
-    while not pages or asked.pageToken:
-        its = reply(im.RelationsOutput, ALICE, "qryRelationFilter", asked)
+    wanted = im.RelationQryFilter(count=2)
+    pages: list[str] = []
+    while not pages or wanted.pageToken:
+        its = reply(im.RelationsOutput, ALICE, "qryRelationFilter", wanted)
         pages += [each.userId for each in its.info]
-        asked.pageToken = its.pageToken
+        wanted.pageToken = its.pageToken
     assert pages == peers[::-1]
     assert told(ALICE, order=1) == told(ALICE)
 
@@ -346,6 +346,45 @@ def test_a_list_that_has_read_a_part_of_the_log_shows_what_it_must(
     assert walk(ALICE, 2) == expected
     assert ListCursor.objects.using("set1").get(user=ALICE).low == 0
     assert walk(ALICE, 3) == expected
+
+
+@pytest.mark.usefixtures("redis_client")
+def test_what_is_recalled_is_neither_the_last_message_nor_unread_for_either_side() -> None:
+    tenant_rules.rules.renew()
+    make_group(ALICE, BOB)
+    for peer, kind in ((BOB, 1), (GROUP, 3)):
+        method = "ppMsgP" if kind == 1 else "pgMsgP"
+        say(ALICE, peer, "stays", method)
+        slip = say(ALICE, peer, "slip", method)
+        assert len(listed(BOB).info) == kind // 3 + 1
+        content = {"conversationType": kind, "targetId": peer, "messageUId": slip, "sentTime": 1}
+        assert put(ALICE, "recallMsg", ALICE, up(content, "RC:RcCmd", 1)).status == 0
+    for reader in (ALICE, BOB):
+        its = listed(reader).info
+        assert [each.msg.content for each in its] == [b'"stays"'] * 2
+        assert [each.unreadCount for each in its] == [0 if reader == ALICE else 1] * 2
+
+
+def test_a_discussion_is_listed_like_a_group() -> None:
+    made = reply(
+        im.CreateDiscussionOutput, ALICE, "crDiz", im.CreateDiscussionInput(name="Lunch"), generation=2
+    ).id
+    invited = im.ChannelInvitationInput(users=[BOB])
+    home_of = topology.topology.current.home(1, made)
+    assert ask(ALICE, "invtDiz", invited, target=made, generation=2, server_set=home_of).status == 0
+    for name in SETS:
+        exchange.run(name)
+    for content in ("first", "second"):
+        say(BOB, made, content, "pdMsgP")
+    its = listed(ALICE).info
+    assert [(each.type, each.userId, each.unreadCount) for each in its] == [(2, made, 2)]
+    assert ask(ALICE, "delRelation", im.RelationsInput(type=2), target=made).status == 0
+    assert told(ALICE) == []
+    say(ALICE, made, "third", "pdMsgP")
+    assert [(each.userId, each.unreadCount) for each in listed(ALICE).info] == [(made, 0)]
+    assert ask(ALICE, "cleanDMsg", im.CleanHisMsgInput(targetId=made, dataTime=0)).status == 0
+    assert told(ALICE) == []
+    assert len(told(BOB)) == 1
 
 
 def test_only_conversations_under_a_tag_are_listed_when_a_tag_is_asked_for() -> None:

@@ -101,7 +101,7 @@ def test_a_page_does_not_part_what_both_sides_have_sent_at_one_moment(
     for n in range(3):
         time = log.now() + 600_000 + 10 * n
         for each in logs.values():
-            each.run(lambda c, time=time: c.execute("UPDATE messaging_head SET time = %s", (time,)), within=1)
+            each.run(lambda c: c.execute("UPDATE messaging_head SET time = %s", (time,)), within=1)  # noqa: B023
         both = entry(ALICE, BOB), entry(BOB, ALICE)
         logs["set2"].append(both[:1], within=1)
         logs["set1"].append(both[1:], within=1)

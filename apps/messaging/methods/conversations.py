@@ -229,12 +229,14 @@ def _exact(server_set: str, request: Request, candidates: Sequence[Listed]) -> l
 
 def _columns(request: Request, listed: Sequence[Listed]) -> dict[str, Any]:
     kinds, targets, newest, removed = zip(*listed, strict=True)
-    columns = {"kinds": kinds, "targets": targets, "newest": newest, "removed": removed}
-    columns |= {
+    return of_user(request) | {
+        "kinds": list(kinds),
+        "targets": list(targets),
+        "newest": list(newest),
+        "removed": list(removed),
         "conversations": [conversation_of(request, each.kind, each.target) for each in listed],
         "to_all": [_to_all(request.tenant, each) for each in listed],
     }
-    return of_user(request) | {name: list(values) for name, values in columns.items()}
 
 
 def _to_all(tenant: int, listed: Listed) -> int | None:
