@@ -3,6 +3,9 @@
 The list is one more reader of the log, with a cursor: nothing is written when a message is sent. Whoever asks
 for his list has the boxes read past the cursor, by conversation; what was found is kept (Conversation). Of a
 group the newest message is one look into an index.
+
+What is kept is a time that no message of the conversation is later than: the newest one may have been recalled
+or removed since. The message that is shown, and the order, are looked up when they are asked for.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ LOOKED_AT = 20_000  # newest messages that are looked at for those that are unre
 NEWER = 1  # order: those that are newer than startTime
 
 _KEPT = f"flags & {PERSISTED | RECALLED} = {PERSISTED}"
+# The newest of a range of the log, by conversation, and the time before which there may be more of it.
 _READ = f"""
     WITH read AS (
       (SELECT 1 AS box, kind, sender AS peer, sent, flags, time FROM messaging_message
@@ -150,6 +154,12 @@ class Read(NamedTuple):
     low: int  # from here on; 0: all of it
 
 
+class Page(NamedTuple):
+    listed: list[Listed]  # by their newest messages, `newest` being exact
+    more: bool
+    read: Read
+
+
 def _freshen(server_set: str, request: Request) -> Read:
     """Have the user's list read the log to its end, or the newest of it, and the rest when it is wanted."""
     exchange.freshen(server_set)
@@ -181,10 +191,8 @@ def _read(server_set: str, request: Request, was: Read | None, *, after: int = 0
 
 def _page(
     server_set: str, request: Request, read: Read, start: int, count: int, order: int, of: Iterable[int]
-) -> tuple[list[Listed], bool]:
-    """The conversations by their newest messages, `newest` being exact, and whether there are more of them.
-    Those without a message are not among them.
-    """
+) -> Page:
+    """Those that are asked for, without those that have no message."""
     newer = order == NEWER
     start = start or (0 if newer else NOW)
     kinds = sorted({conversation_kind(kind) for kind in of}) or None
@@ -194,7 +202,7 @@ def _page(
         # No message that the list has not read is as late as `low`.
         settled = read.low <= start if newer else len(found) > len(page) and page[-1].newest >= read.low
         if settled or not read.low:
-            return page, len(found) > len(page)
+            return Page(page, len(found) > len(page), read)
         read = _read(server_set, request, read, before=read.low)
 
 
@@ -268,8 +276,8 @@ def of_v2(server_set: str, request: Request) -> im.RelationsOutput:
     """qryRelation: the newest ones."""
     wanted = im.RelationsInput.FromString(request.payload)
     count = _count(wanted.count)
-    page, _ = _page(server_set, request, _freshen(server_set, request), 0, count, 0, ())
-    return _reply(server_set, request, page[:count])
+    page = _page(server_set, request, _freshen(server_set, request), 0, count, 0, ())
+    return _reply(server_set, request, page.listed[:count])
 
 
 @answers
@@ -278,9 +286,9 @@ def of_v4(server_set: str, request: Request) -> im.RelationsOutput:
     wanted = im.RelationQryInput.FromString(request.payload)
     read = _freshen(server_set, request)
     count = _count(wanted.count)
-    page, more = _page(server_set, request, read, wanted.startTime, count, wanted.order, wanted.channelType)
-    reply = _reply(server_set, request, page)
-    reply.isFinished, reply.pullTime = not more, read.time
+    page = _page(server_set, request, read, wanted.startTime, count, wanted.order, wanted.channelType)
+    reply = _reply(server_set, request, page.listed)
+    reply.isFinished, reply.pullTime = not page.more, read.time
     return reply
 
 
@@ -294,15 +302,15 @@ def filtered(server_set: str, request: Request) -> im.RelationsOutput:
     start = int(token) if token.isdecimal() and len(token) < 17 else 0
     tags = {identifier(tag) for tag in wanted.tags}
     tagged = _tagged(server_set, request, tags)
-    page: list[Listed] = []
-    more = True
-    while more and len(page) <= count:
-        part, more = _page(server_set, request, read, start, PAGE_MAX, wanted.order, wanted.type)
-        page += [each for each in part if not tags or (each.kind, each.target) in tagged]
-        start = part[-1].newest if part else start
-    its = whole_moments(page, count, attrgetter("newest"))
+    found: list[Listed] = []
+    part = Page([], True, read)
+    while part.more and len(found) <= count:
+        part = _page(server_set, request, part.read, start, PAGE_MAX, wanted.order, wanted.type)
+        found += [each for each in part.listed if not tags or (each.kind, each.target) in tagged]
+        start = part.listed[-1].newest if part.listed else start
+    its = whole_moments(found, count, attrgetter("newest"))
     reply = _reply(server_set, request, its)
-    reply.isFinished, reply.pullTime = not more and len(its) == len(page), read.time
+    reply.isFinished, reply.pullTime = not part.more and len(its) == len(found), read.time
     reply.pageToken = "" if reply.isFinished else str(its[-1].newest)
     return reply
 
