@@ -4,8 +4,8 @@ The list is one more reader of the log, with a cursor: nothing is written when a
 for his list has the boxes read past the cursor, by conversation; what was found is kept (Conversation). Of a
 group the newest message is one look into an index.
 
-What is kept is a time that no message of the conversation is later than: the newest one may have been recalled
-or removed since. The message that is shown, and the order, are looked up when they are asked for.
+What is kept is a time that no message of the conversation is later than: the newest may have been recalled or
+removed since. The message that is shown, and the order, are looked up when they are asked for.
 """
 
 from __future__ import annotations
