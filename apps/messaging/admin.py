@@ -33,6 +33,7 @@ from apps.messaging.models import (
     GroupRead,
     GroupRule,
     Head,
+    InboxTime,
     ListCursor,
     Membership,
     Message,
@@ -368,12 +369,19 @@ class RemovedMessageAdmin(OfAUser):
 
 @admin.register(ListCursor)
 class ListCursorAdmin(OfAUser):
-    list_display = ("user", "tenant", "time")
+    list_display = ("user", "tenant", "time", "low")
 
 
 @admin.register(GroupRead)
 class GroupReadAdmin(OfAUser):
     list_display = ("group", "uid", "user", "tenant", "time")
+
+
+@admin.register(InboxTime)
+class InboxTimeAdmin(OfASet):
+    list_display = ("uid", "slot", "tenant", "time")
+    search_fields = ("=uid", "=slot")
+    ordering = ("-id",)
 
 
 @admin.register(EarlyChange)

@@ -9,6 +9,7 @@ transaction. It is woken right after the origin's commit; what a lost wake-up le
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import psycopg
@@ -17,7 +18,7 @@ from django.core.exceptions import ValidationError
 
 from apps.messaging import changes, groups, log
 from apps.messaging.log import Appended, Entry, Log, Unavailable
-from apps.messaging.models import CHANGES, GROUPS, TO_SELF, UNSEEN
+from apps.messaging.models import CHANGES, GROUPS, SYSTEM, TO_SELF, UNSEEN
 from apps.routing import hints, metrics, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import ServerSet
@@ -30,6 +31,7 @@ PAGE = 500  # messages a transaction
 PAGE_BYTES = 1 << 20  # of messages a transaction; it ends with the one that passes it
 WAKE_EXPIRES = 5.0  # s that a wake-up is worth something: the timed run comes every second
 IDLE_ROWS = 10_000  # of others that a cursor leaves behind it before it is moved for their sake alone
+TIMES_KEPT = 7 * 24 * 3_600_000  # ms that an InboxTime is kept: so long is pulled what was sent to everybody
 END = (1 << 63) - 1  # of a gap whose end is not known yet: a seq that no log reaches
 
 _WAITING = """
@@ -55,6 +57,13 @@ _SENT_HERE = f"""
     UPDATE messaging_message SET sendbox = true
     WHERE (uid = ANY(%(uids)s::varchar[]) AND inbox OR uid = ANY(%(uids)s::varchar[]) AND NOT inbox)
       AND sender_slot = %(slot)s AND NOT sendbox AND flags & {UNSEEN} = 0"""
+_HERE = """
+    SELECT uid FROM messaging_message WHERE uid = ANY(%(uids)s::varchar[]) AND inbox
+    UNION SELECT uid FROM messaging_message WHERE uid = ANY(%(uids)s::varchar[]) AND NOT inbox"""
+_PUT_TIMES = """
+    INSERT INTO messaging_inboxtime (slot, tenant, uid, time)
+    SELECT %(slot)s::int2, * FROM unnest(%(tenants)s::int8[], %(uids)s::varchar[], %(times)s::int8[])
+    ON CONFLICT DO NOTHING"""
 NOTHING = Appended(0, 0, [], {})
 
 
@@ -88,13 +97,18 @@ def origins(destination: str) -> list[str]:
     return [each.name for each in sets.values() if own and each.cluster == own.cluster and each is not own]
 
 
-def freshen(destination: str) -> None:
-    """Take what the other SETs have by now: a user's history is to show what he was told is sent."""
+def freshen(destination: str) -> bool:
+    """Take what the other SETs have by now: a user's history is to show what he was told is sent. False: one
+    of them is away.
+    """
+    whole = True
     for origin in origins(destination):
         try:
             catch_up(destination, origin)
         except Unavailable as error:
             logger.warning("%s does not read %s: %s", destination, origin, error)
+            whole = False
+    return whole
 
 
 def run(destination: str) -> None:
@@ -256,9 +270,8 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
     bit = (1 << slot).to_bytes(placement.SLOTS // 8, "little")
     page = _read(origin, after, upto, bit)
     of_groups = [e.uid for e in page.entries if e.kind in GROUPS and not e.flags & TO_SELF]
-    # What a group has in this very log is its members' as it is; a copy would be shown to them once more.
-    here = set(of_groups) if origin == destination else set()
-    entries = [e for e in page.entries if e.uid not in here]
+    to_all = [e.uid for e in page.entries if e.kind == SYSTEM and not e.target]
+    of_many = {e.uid: e.tenant for e in page.entries if e.uid in {*of_groups, *to_all}}
 
     def work(connection: psycopg.Connection[Any], *, look: bool) -> Appended | None:
         if not log.owns(log.lock_head(connection), slot):
@@ -270,9 +283,34 @@ def _fill(destination: str, gap: int, origin: str, slot: int, after: int, upto: 
             connection.execute(sql, (page.upto, gap, page.upto))
         if of_groups:
             connection.execute(_SENT_HERE, {"uids": of_groups, "slot": slot})
+        here = _give_time(connection, slot, of_many) if of_many else frozenset()
+        entries = [entry for entry in page.entries if entry.uid not in here]
         return _append(connection, entries, look=look) if entries else None
 
     appended = _once(destination, work)
     if appended is not None:
         _tell(destination, appended)
     return upto if page.whole else page.upto
+
+
+def _give_time(connection: psycopg.Connection[Any], slot: int, uids: Mapping[str, int]) -> frozenset[str]:
+    """Those of the messages of many that this log has: they are its users' as they are, and a copy would be
+    shown to them once more. For the users of the slot, who have not had them, they are of now.
+    """
+    here = {uid for (uid,) in connection.execute(_HERE, {"uids": list(uids)})}
+    if not here:
+        return frozenset()
+    its = [uid for uid in uids if uid in here]
+    advance = "UPDATE messaging_head SET time = GREATEST(time, %s) + %s RETURNING time"
+    ((last,),) = connection.execute(advance, (log.now(), len(its))).fetchall()
+    times = list(range(last - len(its) + 1, last + 1))
+    parameters = {"slot": slot, "tenants": [uids[uid] for uid in its], "uids": its, "times": times}
+    connection.execute(_PUT_TIMES, parameters)
+    return frozenset(here)
+
+
+def forget(server_set: str) -> None:
+    """Timed: times that no device asks for any more."""
+    sql = "DELETE FROM messaging_inboxtime WHERE time < %s"
+    before = log.now() - TIMES_KEPT
+    log.of(server_set).run(lambda connection: connection.execute(sql, (before,)), within=2.0)

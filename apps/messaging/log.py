@@ -34,6 +34,7 @@ from apps.messaging.models import (
     READ_TIME,
     RECALLED,
     REWORDED,
+    SLOT_GONE,
     SYSTEM,
     TO_SELF,
     UNSEEN,
@@ -413,7 +414,7 @@ def _floor(entries: Sequence[Entry], after: Sequence[int]) -> int:
 
 def _homes(entry: Entry) -> tuple[int, int]:
     """The slots of target and sender."""
-    if entry.kind == CANARY:
+    if entry.kind in (CANARY, SLOT_GONE):
         return NO_SLOT, NO_SLOT
     app = str(entry.tenant)
     if entry.kind == SYSTEM and not entry.target:

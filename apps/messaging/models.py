@@ -23,6 +23,7 @@ REWORDED = 512  # sensitive words in it were replaced before it was stored
 CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
 GROUPS = (DISCUSSION, GROUP)  # a discussion is a group that its members run themselves
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
+SLOT_GONE = -5  # a slot (`method`: its number) goes to another SET: its users are shown nothing behind it
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
 
@@ -746,6 +747,9 @@ class ListCursor(models.Model):
     user = models.CharField(max_length=64, db_collation="C")
     slot = models.SmallIntegerField(help_text="The user's.")
     time = models.BigIntegerField(help_text="ms, of the log.")
+    low = models.BigIntegerField(
+        default=0, db_default=0, help_text="ms, of the log: what is before it has not been read yet."
+    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("tenant", "user"), name="list_cursor_once"),)
@@ -768,3 +772,24 @@ class HistoryFile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour} of {self.tenant}"
+
+
+class InboxTime(models.Model):
+    """The time that a message of many, a group or everybody, has for the users of a slot that came here.
+
+    Devices go by the times of the log that their user was at home in. Where this log had the message already,
+    at a time of its own, that of the other log is here; one that the other log did not have has a new time.
+    """
+
+    in_set = True
+    slot = models.SmallIntegerField()
+    tenant = models.BigIntegerField()
+    uid = models.CharField(max_length=64, db_collation="C")
+    time = models.BigIntegerField(help_text="ms")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("slot", "uid"), name="inbox_time_once"),)
+        indexes = (models.Index(fields=("slot", "tenant", "time"), name="inbox_time"),)
+
+    def __str__(self) -> str:
+        return self.uid

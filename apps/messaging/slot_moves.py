@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -29,10 +30,20 @@ from django.db.models import AutoField, Model
 from django.utils import timezone
 
 from apps.messaging import changes, exchange, log
-from apps.messaging.log import COLUMNS, Place, Unavailable
-from apps.messaging.models import CHANGES, GROUPS, MOVED, UNSEEN, ExchangeGap
+from apps.messaging.log import COLUMNS, Appended, Entry, Place, Unavailable
+from apps.messaging.models import (
+    CHANGES,
+    GROUPS,
+    MOVED,
+    SLOT_GONE,
+    SYSTEM,
+    UNSEEN,
+    ExchangeGap,
+    InboxTime,
+    ListCursor,
+)
 from apps.routing import hints, placement
-from apps.routing.envelope import Hint, feed_group, hint_message
+from apps.routing.envelope import Hint, Row, feed_group, hint_message
 from apps.routing.models import Slot, SlotMove
 from apps.routing.topology import topology
 
@@ -105,18 +116,23 @@ def _copy(move: SlotMove) -> bool:
 
 def _catch_up(move: SlotMove) -> bool:
     """The source gives the slot up; then the rest of it is copied."""
+    _follow(move)  # the slot is nobody's until the switch: what may have to be waited for is waited for here
 
-    def give_up(connection: psycopg.Connection[Any]) -> int:
+    def give_up(connection: psycopg.Connection[Any]) -> tuple[int, Appended | None]:
         slots = bytearray(log.lock_head(connection))
         head: int = connection.execute("SELECT seq FROM messaging_head").fetchone()[0]  # type: ignore[index]
-        if _take_bit(slots, move.number):
-            connection.execute("UPDATE messaging_head SET slots = %s", (bytes(slots),))
-            parameters = {"slot": move.number, "end": exchange.END, "head": head}
-            sets = {"own": move.source.name, "others": exchange.origins(move.source.name)}
-            connection.execute(_LEAVE_OPEN, parameters | sets)
-        return head
+        if not _take_bit(slots, move.number):
+            return head, None
+        connection.execute("UPDATE messaging_head SET slots = %s", (bytes(slots),))
+        parameters = {"slot": move.number, "end": exchange.END, "head": head}
+        sets = {"own": move.source.name, "others": exchange.origins(move.source.name)}
+        connection.execute(_LEAVE_OPEN, parameters | sets)
+        gone = Entry(uuid.uuid4().hex, 0, SLOT_GONE, "", "", 0, str(move.number), b"")
+        return head, log.append(connection, [gone], look=False)
 
-    head = log.of(move.source.name).run(give_up, within=WITHIN)
+    head, gone = log.of(move.source.name).run(give_up, within=WITHIN)
+    if gone is not None:
+        _tell(move.source.name, gone.before, gone.upto, gone.rows)
     while move.copied < head:
         _copy_page(move, head)
     _copy_others(move)
@@ -124,8 +140,21 @@ def _catch_up(move: SlotMove) -> bool:
     return True
 
 
+def _follow(move: SlotMove) -> None:
+    """Have the destination read all that the source has read: what is for many is not to come there only when
+    those users of the slot are there who had it before.
+    """
+    name, sql = move.destination.name, "SELECT origin, seq FROM messaging_exchangecursor"
+    passed = dict(log.of(name).read(sql, (), within=WITHIN))
+    wanted = dict(log.of(move.source.name).read(sql, (), within=WITHIN)) | {move.source.name: exchange.END}
+    for origin in exchange.origins(name):
+        if passed.get(origin, 0) < wanted.get(origin, 0):
+            exchange.catch_up(name, origin)
+
+
 def _switch(move: SlotMove) -> bool:
     source, name = log.of(move.source.name), move.destination.name
+    _follow(move)
     at = source.read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]
     gaps = source.read(_GAPS, (move.number,), within=WITHIN)
     if source.read(_HAS_GROUPS, (move.number,), within=WITHIN)[0][0]:
@@ -216,20 +245,22 @@ def _copy_page(move: SlotMove, head: int) -> None:
             connection.execute(statement, {"slot": move.number})
         # What is here already came with an earlier try, or was here when the slot was.
         connection.execute(_PUT, {"before": last - len(rows), "slot": move.number})
+        connection.execute(_PUT_TIMES, {"slot": move.number, "since": log.now() - exchange.TIMES_KEPT})
         _change_again(connection, rows)
         return last - len(rows), last
 
     kind = COLUMNS.split(", ").index("kind")
-    if any(row[kind] in GROUPS for row in rows):
-        # What is for the destination's own users too it takes by exchange, and shows them: not from here.
-        for origin in exchange.origins(move.destination.name):
-            exchange.catch_up(move.destination.name, origin)
+    if any(row[kind] in (*GROUPS, SYSTEM) for row in rows):
+        _follow(move)  # what is for the destination's own users too it takes by exchange, and shows them
     if rows:
         before, last = log.of(move.destination.name).run(put, within=WITHIN)
         # No rows in it: devices were shown them at the source, or will pull them. But seq goes on.
-        hint = Hint(move.destination.name, before, last)
-        hints.tell(feed_group(move.destination.name), hint_message(hint))
+        _tell(move.destination.name, before, last)
     move.copied, move.head, move.rows = upto, head, move.rows + len(rows)
+
+
+def _tell(server_set: str, before: int, upto: int, rows: Sequence[Row] = ()) -> None:
+    hints.tell(feed_group(server_set), hint_message(Hint(server_set, before, upto, rows)))
 
 
 def _change_again(connection: psycopg.Connection[Any], rows: list[Any]) -> None:
@@ -257,16 +288,19 @@ def _copy_others(move: SlotMove) -> None:
     """Device cursors, block lists and the like: few, and all at once."""
     found = []
     for model in _others():
-        if model is ExchangeGap:
-            continue  # the switch knows better
+        if model in (ExchangeGap, ListCursor, InboxTime):
+            continue  # the switch knows better; the list reads this log anew; see _PUT_TIMES
         columns = ", ".join(f'"{f.column}"' for f in model._meta.fields if not isinstance(f, AutoField))
         table = model._meta.db_table
         sql = f"SELECT {columns} FROM {table} WHERE slot = %s"
         rows = log.of(move.source.name).read(sql, (move.number,), within=WITHIN)  # type: ignore[arg-type]
         found.append((table, columns, rows))
     at = log.of(move.source.name).read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]
+    times = log.of(move.source.name).read(_TIMES, (move.number,), within=WITHIN)
+    columns_of_times = [list(column) for column in zip(*times, strict=True)] or [[], [], []]
 
     def put(connection: psycopg.Connection[Any]) -> None:
+        connection.execute(_PUT_ITS_TIMES, (move.number, *columns_of_times))
         for table, columns, rows in found:
             # What is here already is from an earlier try, or from when the slot was here before.
             connection.execute(f"DELETE FROM {table} WHERE slot = %s", (move.number,))
@@ -279,11 +313,12 @@ def _copy_others(move: SlotMove) -> None:
 
 
 _IN_SLOT = "seq > %(after)s AND seq <= %(upto)s AND (target_slot = %(slot)s OR sender_slot = %(slot)s)"
-# Of groups, what the slot's users may read.
+# Of groups, what the slot's users may read. What is for everybody goes along for the sake of its time.
 _PAGE = f"""
     SELECT {COLUMNS} FROM messaging_message m
     WHERE seq > %(after)s AND seq <= %(upto)s AND (
-      target_slot = %(slot)s AND inbox OR sender_slot = %(slot)s AND (sendbox OR flags & {UNSEEN} <> 0)
+      target_slot = %(slot)s AND inbox
+      OR kind = {SYSTEM} AND target = '' OR sender_slot = %(slot)s AND (sendbox OR flags & {UNSEEN} <> 0)
       OR kind IN {GROUPS} AND EXISTS (
         SELECT 1 FROM messaging_membership g
         WHERE g.slot = %(slot)s AND g.tenant = m.tenant AND g."group" = m.target
@@ -297,9 +332,26 @@ _PUT = f"""
            uid, time, sent, tenant, kind, sender, target, conversation, flags | {MOVED},
            target_slot = %(slot)s AND inbox, sender_slot = %(slot)s AND sendbox, false, NULL,
            target_slot, sender_slot, method, up
-    FROM moved WHERE kind NOT IN {GROUPS} OR NOT EXISTS (
-      SELECT 1 FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox)
+    FROM moved WHERE (kind NOT IN {GROUPS} OR NOT EXISTS (
+      SELECT 1 FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox))
+      AND NOT (kind = {SYSTEM} AND target = '')
     ON CONFLICT DO NOTHING"""
+# What is for many has the source's time for the users of the slot, where it is here with another one.
+_PUT_TIMES = f"""
+    INSERT INTO messaging_inboxtime (slot, tenant, uid, time)
+    SELECT %(slot)s, tenant, uid, time FROM moved
+    WHERE (kind IN {GROUPS} OR kind = {SYSTEM} AND target = '') AND time > %(since)s
+      AND NOT EXISTS (
+        SELECT FROM messaging_message m WHERE m.uid = moved.uid AND m.inbox AND m.time = moved.time)
+      AND NOT EXISTS (
+        SELECT FROM messaging_message m WHERE m.uid = moved.uid AND NOT m.inbox AND m.time = moved.time)
+    ON CONFLICT DO NOTHING"""
+# What had another time for them at the source has that one here.
+_TIMES = "SELECT tenant, uid, time FROM messaging_inboxtime WHERE slot = %s"
+_PUT_ITS_TIMES = """
+    INSERT INTO messaging_inboxtime (slot, tenant, uid, time)
+    SELECT %s::int2, * FROM unnest(%s::int8[], %s::varchar[], %s::int8[])
+    ON CONFLICT (slot, uid) DO UPDATE SET time = EXCLUDED.time"""
 # What a user of the slot has sent to a group may be here for its other members: from now on it is his too.
 _SENT = tuple(
     f"""UPDATE messaging_message m SET sendbox = true FROM moved

@@ -299,6 +299,7 @@ def sweep(server_set: str) -> None:
     canary.sweep(server_set)
     gateways.forget_devices(server_set)
     changes.forget(server_set)
+    exchange.forget(server_set)
     online_status.forget(server_set)
     history_files.sweep()
 

@@ -15,12 +15,13 @@ from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
 from apps.routing.quotas import quotas
 from apps.routing.rooms import Rooms
 from apps.routing.sessions import Connection
-from apps.routing.topology import Snapshot
+from apps.routing.topology import Snapshot, slot
 
 logger = logging.getLogger(__name__)
 
 UNREAD_MAX = 16 << 20  # bytes that a client may leave unread at a beat: a full window of the largest, twice
 GROUP_CHANGE, COMES = -3, "join"  # the kind and method of a row that changes a group
+SLOT_GONE = -5  # the kind of a row behind which the users of a slot (in `method`) are shown nothing
 IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
 
 
@@ -117,6 +118,9 @@ class Hub:
             if row.to:
                 self.rooms.show(server_set, row, self._down, origin)
             return
+        if row.kind == SLOT_GONE:
+            self._hold_back(server_set, int(row.method), row.seq)
+            return
         if origin is not None and origin.home != server_set:
             origin.sent_elsewhere(row.uid)
         if row.sync:
@@ -208,6 +212,12 @@ class Hub:
                 self._regroup(connection, None)  # who came and went was passed over too
                 connection.fall_behind(position)
         self.rooms.skipped(server_set)
+
+    def _hold_back(self, server_set: str, number: int, position: int) -> None:
+        """A slot is going to another SET: its users' devices are told to pull, which is answered there."""
+        for connection in self.connections.values():
+            if connection.home == server_set and slot(str(connection.tenant), connection.user) == number:
+                connection.fall_behind(position)
 
     def rehome(self, snapshot: Snapshot, covered: Mapping[str, int]) -> None:
         """Slots have moved: their users' devices read the log of another SET from now on.

@@ -118,7 +118,9 @@ def pulled(server_set: str, name: str) -> list[Shown]:
     while True:
         wanted = SyncRequestMsg(ispolling=False, isPullSend=True, syncTime=inbox, sendBoxSyncTime=sendbox)
         request = Request(1, name, "pullMsg", name, wanted.SerializeToString(), generation=4)
-        reply = DownStreamMessages.FromString(pull(server_set, request).payload)
+        answer = pull(server_set, request)
+        assert answer.status == 0, answer
+        reply = DownStreamMessages.FromString(answer.payload)
         shown += [Shown(each.dataTime, each.msgId, each.direction == SENT) for each in reply.list]
         inbox = reply.syncTime
         sendbox = max((each.time for each in shown if each.sent), default=0)

@@ -64,7 +64,15 @@ def say(sender: str, target: str, content: Any = "x", method: str = "ppMsgP", **
 
 
 def join(group: str, *users: str) -> None:
-    assert send("", "grpChange", group, msgpack.packb(["join", users, "n"]), options=FROM_SERVER).status == 0
+    _change(group, "join", users)
+
+
+def leave(group: str, *users: str) -> None:
+    _change(group, "quit", users)
+
+
+def _change(group: str, how: str, users: tuple[str, ...]) -> None:
+    assert send("", "grpChange", group, msgpack.packb([how, users, "n"]), options=FROM_SERVER).status == 0
     exchanged()
 
 

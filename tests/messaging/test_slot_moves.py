@@ -11,9 +11,11 @@ from django.db import transaction
 from apps.messaging import exchange, log, slot_moves, tasks
 from apps.messaging.log import Elsewhere, Entry, Log, owns
 from apps.messaging.methods.gateways import move_cursors, read_feed
+from apps.messaging.methods.pull import pull
 from apps.routing.envelope import ELSEWHERE, Answer, Hint, Request
 from apps.routing.models import ServerSet, Slot, SlotMove
 from apps.routing.placement import SLOTS
+from apps.routing.protocol import im_pb2 as im
 from apps.routing.slots import cancel
 from apps.routing.topology import slot, topology
 from tests.messaging.conftest import away, entry, pulled, users
@@ -322,7 +324,10 @@ def test_the_source_keeps_everything_until_everybody_knows_the_way(
     while on_its_way.step != Step.CLEAN:
         on_its_way = slot_moves.step(on_its_way.pk)
     assert slot_moves.step(on_its_way.pk).step == Step.CLEAN
-    assert received("set1", ALICE) == received("set2", ALICE) == uids
+    assert received("set2", ALICE) == uids
+    assert messages_of("set1", slot("1", ALICE)) == len(uids)
+    wanted = im.SyncRequestMsg(ispolling=False, syncTime=0).SerializeToString()
+    assert pull("set1", Request(1, ALICE, "pullMsg", ALICE, wanted)).status == ELSEWHERE
 
 
 def test_times_go_on_rising_where_the_clock_is_behind(at_once: None) -> None:
@@ -395,7 +400,7 @@ def test_a_move_that_was_taken_back_leaves_nothing_that_harms_the_next_one(at_on
     assert received("set1", ALICE) == uids
     move(ALICE, "set2")
     assert received("set2", ALICE) == uids
-    assert received("set1", ALICE) == []
+    assert messages_of("set1", slot("1", ALICE)) == 0
 
 
 def test_a_move_waits_for_a_database_that_is_away_and_says_so(

@@ -48,7 +48,8 @@ def send(target: str, content: bytes, classname: str = "RC:TxtMsg") -> str:
 
 def shown(reader: str, tenant: int = 1, since: int = 0) -> list[bytes]:
     wanted = im.SyncRequestMsg(syncTime=since, ispolling=False, isPullSend=True).SerializeToString()
-    answer = pull(home(reader), Request(tenant, reader, "pullMsg", reader, wanted, generation=4))
+    asked = Request(tenant, reader, "pullMsg", reader, wanted, generation=4)
+    answer = pull(topology.home(tenant, reader), asked)
     messages = im.DownStreamMessages.FromString(answer.payload)
     assert all(message.type == 6 and message.fromUserId == NEWS for message in messages.list)
     assert messages.broadcastSyncTime >= 1

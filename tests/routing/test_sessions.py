@@ -124,6 +124,21 @@ async def test_another_tenants_user_of_the_same_name_is_shown_nothing(hub: Hub) 
     assert stranger.packets == []
 
 
+async def test_behind_the_row_that_gives_a_slot_up_its_users_are_shown_nothing(hub: Hub) -> None:
+    bob, carol, away = (
+        Client(hub, "bob"),
+        Client(hub, "carol"),
+        Client(hub, "bob", home="set2", platform="Phone"),
+    )
+    for client in (bob, carol, away):
+        client.pull(0)
+    to_all = row(1, sender="news", target="")._replace(kind=6, to=())
+    gone = row(2)._replace(kind=-5, to=(), sync=False, method=str(topology.slot("1", "bob")))
+    for each in (to_all, gone, to_all._replace(seq=3)):
+        hub.apply("set1", each)
+    assert [client.topics() for client in (bob, carol, away)] == [["s_msg", "s_ntf"], ["s_msg"] * 2, []]
+
+
 async def test_a_full_window_turns_pushes_into_one_notice_when_all_is_acknowledged(hub: Hub) -> None:
     bob = Client(hub, "bob")
     bob.pull(0)

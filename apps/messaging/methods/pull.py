@@ -7,13 +7,14 @@ from typing import Any
 
 from apps.messaging import log
 from apps.messaging.models import GROUPS, PRIVATE, RECALLED, SYSTEM, TO_SELF
-from apps.routing.envelope import WANTS_GROUPS, Answer, Request
+from apps.routing.envelope import ELSEWHERE, WANTS_GROUPS, Answer, Request
 from apps.routing.protocol.im_pb2 import (
     DownStreamMessages,
     SyncRequestMsg,
     UpStreamMessage,
 )
 from apps.routing.protocol.messages import RECEIVED, SENT, downstream, for_v2, in_list
+from apps.routing.topology import slot
 
 PULL_PAGE = 200  # messages; the SDKs work with 100-200 a page (PROTOCOL 6.2)
 PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
@@ -29,11 +30,14 @@ Found = tuple[Any, ...]
 CUT = f"""
     SELECT * FROM (
       SELECT *, count(*) OVER () AS limited,
-             sum(octet_length(up)) OVER (ORDER BY {{order}}) - octet_length(up) AS ahead
+             COALESCE(sum(octet_length(up)) OVER (ORDER BY {{order}}
+               RANGE UNBOUNDED PRECEDING EXCLUDE GROUP), 0) AS ahead
       FROM ({{rows}}) limited_rows) sized
     WHERE ahead < {PAGE_BYTES} ORDER BY {{order}}"""
 LIMITED = 8  # the column of a row that says how many there were before the cut by size
-_HEAD = "SELECT h.seq, m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON true ORDER BY m.at"
+_HEAD = """
+    SELECT h.seq, get_bit(h.slots, %(slot)s), m.* FROM messaging_head h LEFT JOIN LATERAL ({}) m ON true
+    ORDER BY m.at"""
 # What this device has acknowledged is not sent again: v5 is shown pushes without moving its syncTime.
 _ACKNOWLEDGED = """COALESCE((SELECT time FROM messaging_devicecursor WHERE tenant = %(tenant)s
                      AND "user" = %(user)s AND device = %(device)s), 0)"""
@@ -44,12 +48,15 @@ _INBOX = f"""
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
      ORDER BY time LIMIT %(limit)s)"""
+# What is for many has another time for the users of some slots.
+_AT_ITS_TIME = """NOT EXISTS (SELECT FROM messaging_inboxtime t
+                                WHERE t.slot = %(slot)s AND t.uid = messaging_message.uid)"""
 # What was sent to everybody, for so long that a new user still gets it.
 _TO_ALL = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
-     ORDER BY time LIMIT %(limit)s)"""
+       AND {_AT_ITS_TIME} ORDER BY time LIMIT %(limit)s)"""
 # Of each group what was sent while the user was in it. No message is in a log before it is sent: `time` says
 # where to look, `sent` what is his.
 _GROUPS = f"""
@@ -59,8 +66,22 @@ _GROUPS = f"""
        WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS}
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until_here, {NOW})
          AND sent > g.joined AND sent < COALESCE(g.until, {NOW})
-         AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 ORDER BY time LIMIT %(limit)s) m
+         AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 AND {_AT_ITS_TIME}
+       ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
+_AT_ANOTHER_TIME = f"""
+    (SELECT m.uid, t.time AS at, m.sent, m.kind, m.sender, m.target, m.up, {RECEIVED} AS direction
+     FROM messaging_inboxtime t CROSS JOIN LATERAL (
+       SELECT * FROM messaging_message WHERE uid = t.uid AND inbox
+       UNION ALL SELECT * FROM messaging_message WHERE uid = t.uid AND NOT inbox LIMIT 1) m
+     WHERE t.slot = %(slot)s AND t.tenant = %(tenant)s AND t.time > %(inbox)s AND t.time > {_ACKNOWLEDGED}
+       AND m.sender <> %(user)s AND m.flags & {_NOT_HIS} = 0
+       AND (m.kind = {SYSTEM} AND m.target = '' AND t.time > %(since)s
+            OR m.kind IN {GROUPS} AND EXISTS (
+              SELECT FROM messaging_membership g
+              WHERE g.tenant = %(tenant)s AND g."user" = %(user)s AND g."group" = m.target
+                AND g.joined < m.sent AND m.sent < COALESCE(g.until, {NOW})))
+     ORDER BY t.time LIMIT %(limit)s)"""
 # The device's cursor is a time in the log that took the message first. A copy from another SET may come after
 # a later message of this one: it is found by its time in this log, later than all that was shown.
 _SENDBOX = f"""
@@ -68,7 +89,7 @@ _SENDBOX = f"""
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
        AND time > LEAST(%(sendbox)s, %(shown)s) AND (sent > %(sendbox)s OR time > %(shown)s)
        AND flags & {RECALLED} = 0 ORDER BY time LIMIT %(limit)s)"""
-_RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS}"
+_RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS} UNION ALL {_AT_ANOTHER_TIME}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
 _PULL = _HEAD.format(CUT.format(order="at", rows=_IN_ORDER.format(_RECEIVED)))
 _PULL_BOTH = _HEAD.format(CUT.format(order="at", rows=_IN_ORDER.format(f"{_RECEIVED} UNION ALL {_SENDBOX}")))
@@ -100,6 +121,7 @@ def pull(server_set: str, request: Request) -> Answer:
     parameters = {
         "tenant": request.tenant,
         "user": request.user,
+        "slot": slot(str(request.tenant), request.user),
         "device": request.device if acknowledging else "",
         "inbox": inbox,
         "sendbox": wanted.sendBoxSyncTime,
@@ -110,8 +132,10 @@ def pull(server_set: str, request: Request) -> Answer:
     # Groups first: who comes to one between the two reads is told so by the log, from `position` on.
     mine = log.of(server_set).read(_MINE, parameters) if request.options & WANTS_GROUPS else ()
     rows = log.of(server_set).read(_PULL_BOTH if wanted.isPullSend else _PULL, parameters)
-    position = rows[0][0]
-    found = [row[1:] for row in rows if row[1] is not None]
+    position, at_home, *_ = rows[0]
+    if not at_home:
+        return Answer(0, ELSEWHERE, 0)  # what is for many goes on here, and is shown to him there
+    found = [row[2:] for row in rows if row[2] is not None]
     page = found[:PULL_PAGE]
     finished = not page or page[0][LIMITED] == len(page)
     newest = page[-1][1] if page else 0
