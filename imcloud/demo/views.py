@@ -125,7 +125,9 @@ async def change_group(request: HttpRequest, change: str) -> JsonResponse:
         return _error(403, "Sign in again.")
     group = _name(request.POST.get("group", ""))
     if group is None or "," in group:  # as the server API has it
-        return _error(400, f"A group's name has 1 to {USER_ID_MAX} bytes, no control characters and no comma.")
+        return _error(
+            400, f"A group's name has 1 to {USER_ID_MAX} bytes, no control characters and no comma."
+        )
     how = {"join": groups.JOIN, "leave": groups.QUIT}[change]
     payload = msgpack.packb([how, [user], ""])
     try:

@@ -35,7 +35,7 @@
  *   resolves { messages, next, more }: the newest `count` before the time (0 = now), oldest first; `next` is
  *   the time before which the next page begins
  * join(room), leave(room)
- *   a chatroom by its ID. Joined rooms are joined again with every connection, until one leaves
+ *   a chatroom by its ID; sending joins it too. Rooms are joined again with every connection, until one leaves
  * upload(file), urlOf(url)
  *   resolves a URL of the file in the store, if `storesFiles`; resolves one that is good now
  *
@@ -138,6 +138,7 @@ export class Client extends EventTarget {
     const { type, id } = parts(conversation);
     const message = encode({ 1: 3, 2: kind, 3: JSON.stringify(content), 10: clientId }); // 1: persisted, counted
     if (message.length > CONTENT_MAX) throw new ProtocolError(Failure.TOO_BIG);
+    if (type === "room") await this.join(id); // it may be on its way
     return this.#publish(TYPES[type].send, id, message, type === "room" ? id : undefined);
   }
 

@@ -37,6 +37,7 @@ export class Thread {
   /** Joins what has to be joined, and shows the newest messages. */
   async begin() {
     if (this.#next) return;
+    $("history-state").textContent = "Loading…";
     try {
       if (this.type === "room") await this.#client.join(this.id);
       await this.loadPage();
@@ -157,11 +158,12 @@ export class Thread {
     });
   }
 
-  #readInGroup(before) {
+  async #readInGroup(before) {
     const read = [...this.#rows].filter(
       ([, row]) => row.matches(":not(.mine, .recalled)") && Number(row.dataset.time) > before,
     );
     const newestLast = read.sort(([, a], [, b]) => a.dataset.time - b.dataset.time);
-    return this.#client.readInGroup(this.name, newestLast.slice(-READ_A_CALL).map(([uid]) => uid));
+    const uids = newestLast.slice(-READ_A_CALL).map(([uid]) => uid);
+    if (uids.length) await this.#client.readInGroup(this.name, uids);
   }
 }
