@@ -25,7 +25,7 @@ export class Drafts {
     const clientId = crypto
       .getRandomValues(new Uint32Array(2))
       .reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
-    const last = Number($("messages").lastElementChild?.dataset.time ?? 0); // this machine's clock may be behind
+    const last = Number($("messages").lastElementChild?.dataset.time ?? 0); // this clock may be behind
     const draft = { conversation, kind, content, file, time: Math.max(Date.now(), last + 1), unsure: false };
     draft.row = messageRow({ mine: true, sender: this.#client.userId, kind, content, text: content.content });
     $$(draft.row, ".retry").onclick = () => this.#attempt(clientId, draft);
@@ -54,7 +54,14 @@ export class Drafts {
       const { content } = draft;
       const stored = await this.#client.send(conversation, content, { kind, clientId });
       const its = { ...stored, conversation, kind, content, clientId, text: content.content };
-      this.#onStored({ ...its, sender: this.#client.userId, mine: true, counted: true, stored: true, live: true });
+      this.#onStored({
+        ...its,
+        sender: this.#client.userId,
+        mine: true,
+        counted: true,
+        stored: true,
+        live: true,
+      });
     } catch (error) {
       // It may have been stored all the same: then the pull of the next connection brings it.
       draft.unsure = error.code === Failure.CONNECTION_LOST;

@@ -1,4 +1,4 @@
-/* files.js: files in the S3-compatible store of the installation, by requests that its server signs (PROTOCOL 4.10). */
+/* files.js: files in the installation's S3-compatible store, by requests that its server signs (PROTOCOL 4.10). */
 
 import { decode, encode } from "./wire.js";
 
@@ -14,7 +14,7 @@ export class Store {
     this.#ask = ask;
   }
 
-  /** ossConfig of the navigation: [{"minio": "http://files.example.com:9000"}] or [{"s3": "s3.example.com"}]. */
+  /** ossConfig of navigation: [{"minio": "http://files.example.com:9000"}] or [{"s3": "s3.example.com"}]. */
   at(config) {
     const places = config ? JSON.parse(config) : [];
     const kind = ["minio", "s3"].find((name) => places[0]?.[name]);
@@ -25,12 +25,17 @@ export class Store {
     return this.#kind !== "";
   }
 
-  /** Resolves the URL of the file when it is in the store; rejects ProtocolError, or Error when the store refuses. */
+  /** Resolves the file's URL when it is in the store; rejects ProtocolError, or Error when the store refuses. */
   async upload(file) {
     const random = crypto.getRandomValues(new Uint32Array(4)); // randomUUID() is for https pages only
-    const key = `${Array.from(random, (n) => n.toString(16).padStart(8, "0")).join("")}.${file.type.split("/")[1]}`;
-    const signed = decode((await this.#ask("qnTkn", encode({ 1: IMAGE, 2: key, 3: "PUT", 7: file.size }))).body);
-    const response = await (this.#kind === "minio" ? this.#put(key, signed, file) : this.#post(key, signed, file));
+    const name = Array.from(random, (n) => n.toString(16).padStart(8, "0")).join("");
+    const key = `${name}.${file.type.split("/")[1]}`;
+    const signed = decode(
+      (await this.#ask("qnTkn", encode({ 1: IMAGE, 2: key, 3: "PUT", 7: file.size }))).body,
+    );
+    const response = await (this.#kind === "minio"
+      ? this.#put(key, signed, file)
+      : this.#post(key, signed, file));
     if (!response.ok) throw new Error(`the store answered ${response.status}`);
     return this.#signedUrl(key);
   }
@@ -64,7 +69,7 @@ export class Store {
     return fetch(`${location.protocol}//${signed.string(15)}.${this.#base}/`, { method: "POST", body: form });
   }
 
-  /** The same file by a URL that is good now: signed ones end after a while. Of another store, the URL itself. */
+  /** The same file by a URL that is good now: signed ones end after a while. Another store's URL as it is. */
   async urlOf(url) {
     const { protocol, host, pathname } = new URL(url);
     const path = decodeURIComponent(pathname);

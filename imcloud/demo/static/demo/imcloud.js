@@ -136,7 +136,7 @@ export class Client extends EventTarget {
 
   async send(conversation, content, { kind = TEXT, clientId } = {}) {
     const { type, id } = parts(conversation);
-    const message = encode({ 1: 3, 2: kind, 3: JSON.stringify(content), 10: clientId }); // 1: persisted, counted
+    const message = encode({ 1: 3, 2: kind, 3: JSON.stringify(content), 10: clientId }); // 1: stored, counted
     if (message.length > CONTENT_MAX) throw new ProtocolError(Failure.TOO_BIG);
     if (type === "room") await this.join(id); // it may be on its way
     return this.#publish(TYPES[type].send, id, message, type === "room" ? id : undefined);

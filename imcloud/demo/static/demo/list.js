@@ -12,7 +12,8 @@ export class ConversationList {
   #me;
   #open;
   #saving = false;
-  // Conversation -> { uid, time, text, sender, unread, readTo: the peer has read, told: one has told to have read }
+  // Conversation -> { uid, time, text, sender, unread, readTo: ms up to which the peer has read, told: up to which
+  // one has told that one has }
   #entries;
   current = ""; // the one that is open
 

@@ -18,7 +18,7 @@ export function received(bytes, me) {
   const type = typeOf(fields.number(2));
   if (!type) return null;
   const [from, target] = [fields.string(1), fields.string(3)];
-  const sent = fields.number(10) === SENT; // of an own private message the server names the peer, not the sender
+  const sent = fields.number(10) === SENT; // an own private message names the peer, not the sender
   const sender = sent ? me : from;
   return {
     uid: fields.string(9),

@@ -21,7 +21,7 @@ export async function thumbnail(file) {
   return canvas.toDataURL("image/jpeg", QUALITY).split(",")[1];
 }
 
-/** What of a picture message may be shown: { thumbnail, url }, each a URL or empty. Others write what they like. */
+/** What of a picture's content may be shown: { thumbnail, url }, each a URL or empty. Others write anything. */
 export function shownOf(content) {
   const data = typeof content?.content === "string" && IMAGE_DATA.exec(content.content.replace(/\s/g, ""));
   const given = content?.imageUri;

@@ -30,7 +30,8 @@ export function messageRow(message, openPicture) {
   row.dataset.sender = message.sender;
   $$(row, ".sender").textContent = message.sender;
   paintHue($$(row, ".sender"), message.sender);
-  if (message.kind === PICTURE) $$(row, ".bubble").replaceChildren(pictureElement(message.content, openPicture));
+  if (message.kind === PICTURE)
+    $$(row, ".bubble").replaceChildren(pictureElement(message.content, openPicture));
   else $$(row, ".bubble").textContent = plainText(message);
   row.dataset.time = message.time;
   if (message.mine) paintTick(row, false);

@@ -82,7 +82,6 @@ export class Thread {
   // ---- messages ----
 
   show(message) {
-    if (this.#rows.has(message.uid)) return;
     const scroll = $("scroll");
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
     const row = messageRow(message, this.#openPicture);
@@ -117,7 +116,10 @@ export class Thread {
     try {
       const { users, members } = await this.#client.readers(this.name, uid);
       const others = Math.max(members - 1, users.length); // the sender does not tell himself
-      paintNote(row, users.length ? `Read by ${users.join(", ")} (${users.length} of ${others})` : "Read by nobody yet");
+      paintNote(
+        row,
+        users.length ? `Read by ${users.join(", ")} (${users.length} of ${others})` : "Read by nobody yet",
+      );
     } catch (error) {
       paintNote(row, failureText(error));
     }

@@ -30,7 +30,7 @@ export const Frame = Object.freeze({
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** { field number: number | boolean | string | Uint8Array | undefined | [of these] } -> bytes; undefined: left out. */
+/** { number: value } -> bytes. A number, boolean, string, Uint8Array, an array of these; undefined is left out. */
 export function encode(fields) {
   const out = [];
   const varint = (n) => {
