@@ -1,5 +1,6 @@
 """What tests share: a data folder of their own, embedded servers, a whole running stack."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -28,6 +29,7 @@ import redis
 from bench.stack import Stack, running
 from imcloud import child, embedded
 from imcloud.config import Config, read
+from tests.browser.object_store import ObjectStore
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER = ROOT / "tests" / "browser"
@@ -192,7 +194,14 @@ class WholeStack(Stack):
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[WholeStack]:
+def object_store() -> Iterator[ObjectStore]:
+    """Where the clients of `stack` put their files."""
+    with contextlib.closing(ObjectStore()) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def stack(object_store: ObjectStore) -> Iterator[WholeStack]:
     """One whole stack for all tests that only talk to it; those that break one start their own."""
-    with running(DATA / "stack") as started:
+    with running(DATA / "stack", **object_store.settings) as started:
         yield WholeStack(started.data, started.process, started.log)

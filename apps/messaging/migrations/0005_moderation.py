@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0004_history_files"),
+        ("messaging", "0004_messages_api"),
     ]
 
     operations = [

@@ -1,56 +1,78 @@
-/* The demo page: shows what imcloud.js tells, sends what people type. Text enters it as textContent only. */
+/* The demo page: shows what imcloud.js tells, sends what people do. Text enters it as textContent only. */
 
-import { Client, Failure } from "./imcloud.js";
-import { paintAvatar, plainText } from "./paint.js";
-import { conversationRow, messageRow, paintNote, paintRecalled, paintTick, placeRow } from "./rows.js";
-import { RECALLED, STATE_TEXT, failureText } from "./words.js";
+import { named, parts } from "./conversations.js";
+import { Drafts } from "./drafts.js";
+import { Client } from "./imcloud.js";
+import { ConversationList } from "./list.js";
+import { PICTURE, TEXT } from "./messages.js";
+import { paintAvatar } from "./paint.js";
+import { openPicture, thumbnail } from "./pictures.js";
+import { Thread } from "./thread.js";
+import { Typing } from "./typing.js";
+import { NO_STORE, STATE_TEXT, TYPE_WORDS, failureText } from "./words.js";
 
-const HISTORY_PAGE = 30; // messages
-const TYPING_EVERY = 3_000; // ms between two notices of typing
-const TYPING_SHOWN = 5_000; // ms
 const SESSION = "imcloud-demo"; // sessionStorage: each window may be another user
+const NOTE_SHOWN = 6_000; // ms
 
 const $ = (id) => document.getElementById(id);
-const $$ = (parent, selector) => parent.querySelector(selector);
 
 let session; // { userId, token, appKey, platform }
 let client;
-let conversations; // Map: peer -> { uid, time, text, mine, unread, readTo, told }, saved in localStorage
-let current = null; // { peer, rows: Map uid -> <li>, oldest: ms, more, loading }
-const pending = new Map(); // clientId -> { peer, text, time, row, unsure }: not acknowledged, or refused
+let list;
+let drafts;
+let thread = null; // the open conversation
+const typing = new Typing($("typing"));
 
 // ---- signing in and out ----
+
+/** What the page's own server answers to a form. Rejects with a sentence for a person. */
+async function post(path, form) {
+  let response, answer;
+  try {
+    response = await fetch(path, { method: "POST", body: form });
+    answer = await response.json();
+  } catch {
+    throw new Error("The server does not answer.");
+  }
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
 
 async function signIn(event) {
   event.preventDefault();
   $("sign-in-error").textContent = "";
   try {
-    const response = await fetch(event.target.action, { method: "POST", body: new FormData(event.target) });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
+    const answer = await post(event.target.action, new FormData(event.target));
     begin({ ...answer, platform: $("device").value });
   } catch (error) {
-    $("sign-in-error").textContent = error.message || "The server does not answer.";
+    $("sign-in-error").textContent = error.message;
   }
 }
 
 function begin(given) {
   session = given;
+  const { appKey, userId, platform } = session;
   sessionStorage.setItem(SESSION, JSON.stringify(session));
-  conversations = new Map(JSON.parse(localStorage.getItem(conversationsKey())));
-  $("me").textContent = session.userId;
-  paintAvatar($("me-avatar"), session.userId);
+  $("me").textContent = userId;
+  paintAvatar($("me-avatar"), { type: "user", id: userId });
   $("sign-in").hidden = true;
   $("chat").hidden = false;
-  client = new Client({ appKey: session.appKey, platform: session.platform });
-  client.addEventListener("state", ({ detail }) => showState(detail));
-  client.addEventListener("message", ({ detail }) => onMessage(detail));
-  client.addEventListener("typing", ({ detail }) => onTyping(detail.peer));
-  client.addEventListener("recalled", ({ detail }) => onRecalled(detail));
-  client.addEventListener("read", ({ detail }) => onRead(detail));
-  client.addEventListener("synced", failUnsure);
+  client = new Client({ appKey, platform });
+  list = new ConversationList(`imcloud-demo:${appKey}:${userId}:${platform}`, userId, open);
+  drafts = new Drafts(client, onMessage);
+  const events = {
+    state: showState,
+    message: onMessage,
+    typing: onTyping,
+    recalled: onRecalled,
+    read: onRead,
+    synced: () => drafts.failUnsure(),
+    left: onLeft,
+  };
+  for (const [name, on] of Object.entries(events)) client.addEventListener(name, ({ detail }) => on(detail));
   client.connect(session.token);
-  paintConversations();
+  for (const room of list.ids("room")) client.join(room).catch(() => {}); // it is joined when one is online
+  list.paint();
   route();
 }
 
@@ -76,293 +98,161 @@ function showState({ state, code }) {
     $("banner-text").textContent = `The server refuses the connection (${code}).`;
     $("banner-button").textContent = "Sign in again";
     $("banner-button").onclick = signOut;
-  } else if (state === "online" && current && !current.oldest) loadHistory();
-  if (!$("banner").hidden) failUnsure();
+  } else if (state === "online") {
+    $("picture").setAttribute("aria-disabled", String(!client.storesFiles));
+    thread?.begin();
+  }
+  if (!$("banner").hidden) drafts.failUnsure();
 }
 
-// ---- the list of conversations ----
-
-function conversationsKey() {
-  return `imcloud-demo:${session.appKey}:${session.userId}:${session.platform}`;
-}
+// ---- what comes ----
 
 function onMessage(message) {
+  const isOpen = thread?.name === message.conversation;
   if (message.stored) {
-    settle(pending.get(message.clientId), message);
-    if (current?.peer === message.peer) showMessage(message);
+    drafts.settle(message);
+    if (isOpen) thread.show(message);
   }
   if (!message.stored && !message.counted) return;
-  const before = conversations.get(message.peer) ?? { time: 0, unread: 0 };
-  const seen = message.mine || (current?.peer === message.peer && document.visibilityState === "visible");
-  const unread = seen ? 0 : before.unread + (message.counted ? 1 : 0);
-  const newest =
-    message.time >= before.time
-      ? { uid: message.uid, time: message.time, text: plainText(message), mine: message.mine }
-      : before;
-  conversations.set(message.peer, { ...before, ...newest, unread });
-  saveConversations();
-  if (message.sender === current?.peer) showTyping("");
-  tellRead();
+  list.add(message, message.mine || (isOpen && document.visibilityState === "visible"));
+  if (isOpen) typing.hide(message.sender);
+  thread?.tellRead();
 }
 
-/** Of a peer's recall only the peer's messages are taken away, of an own one only own messages. */
-function onRecalled({ peer, mine, uid }) {
-  const row = current?.peer === peer ? current.rows.get(uid) : undefined;
-  if (row?.matches(mine ? ".mine:not(.recalled)" : ":not(.mine, .recalled)")) paintRecalled(row);
-  const conversation = conversations.get(peer);
-  if (conversation?.uid === uid && conversation.mine === mine) {
-    conversation.text = RECALLED;
-    saveConversations();
-  }
+function onRecalled(recalled) {
+  if (thread?.name === recalled.conversation) thread.recalled(recalled);
+  list.recall(recalled);
 }
 
-function onRead({ peer, time }) {
-  const conversation = conversations.get(peer);
-  if (!conversation || time <= (conversation.readTo ?? 0)) return;
-  conversation.readTo = time;
-  saveConversations();
-  if (current?.peer !== peer) return;
-  for (const row of current.rows.values())
-    if (row.matches(".mine:not(.recalled)")) paintTick(row, Number(row.dataset.time) <= time);
+function onRead({ conversation, time }) {
+  const known = list.get(conversation);
+  if (!known || time <= (known.readTo ?? 0)) return;
+  list.change(conversation, { readTo: time });
+  if (thread?.name === conversation) thread.readTo(time);
 }
 
-let telling = false;
-
-/** The peer is told how far has been read: once for all that comes in one go, again when more is seen. */
-function tellRead() {
-  if (telling) return;
-  telling = true;
-  queueMicrotask(async () => {
-    telling = false;
-    const conversation = conversations.get(current?.peer);
-    const { peer, newest } = current ?? {};
-    if (!conversation || !newest || newest.time <= (conversation.told ?? 0)) return;
-    if (document.visibilityState !== "visible") return;
-    const before = conversation.told;
-    conversation.told = newest.time;
-    try {
-      await client.read(peer, newest);
-      saveConversations();
-    } catch {
-      const now = conversations.get(peer); // the next message or the next look tries again
-      if (now?.told === newest.time) now.told = before;
-    }
-  });
+function onTyping({ conversation, sender }) {
+  if (thread?.name === conversation) typing.show(sender);
 }
 
-let saving = false;
-
-/** Once for all the messages that a pull tells in one go. */
-function saveConversations() {
-  if (saving) return;
-  saving = true;
-  queueMicrotask(() => {
-    saving = false;
-    localStorage.setItem(conversationsKey(), JSON.stringify([...conversations]));
-    paintConversations();
-  });
+function onLeft({ conversation, code }) {
+  list.remove(conversation);
+  if (thread?.name === conversation) open("");
+  say(`${parts(conversation).id}: ${failureText({ code })}`);
 }
 
-function markRead(peer) {
-  const conversation = conversations.get(peer);
-  if (!conversation?.unread) return;
-  conversation.unread = 0;
-  saveConversations();
-}
+// ---- the open conversation is the page's #fragment, so reloading and going back work ----
 
-function paintConversations() {
-  const byTime = [...conversations].sort(([, a], [, b]) => b.time - a.time);
-  const focused = document.activeElement?.closest?.("#conversations li")?.dataset.peer;
-  $("conversations").replaceChildren(
-    ...byTime.map(([peer, conversation]) =>
-      conversationRow(peer, conversation, current?.peer === peer, () => open(peer)),
-    ),
-  );
-  if (focused !== undefined)
-    [...$("conversations").children].find((row) => row.dataset.peer === focused)?.firstElementChild.focus();
-  $("no-conversations").hidden = conversations.size > 0;
-  const unread = byTime.reduce((sum, [, conversation]) => sum + conversation.unread, 0);
-  document.title = (unread ? `(${unread}) ` : "") + `${session.userId} · imcloud demo`;
-}
-
-// ---- the open conversation; its peer is the page's #fragment, so reloading and going back work ----
-
-function open(peer) {
-  location.hash = encodeURIComponent(peer);
+function open(conversation) {
+  location.hash = conversation.split("/").map(encodeURIComponent).join("/");
 }
 
 function route() {
   if (!session) return;
-  const peer = new URLSearchParams(`peer=${location.hash.slice(1)}`).get("peer"); // decodes, and never throws
-  if (peer !== (current?.peer ?? "")) {
-    current = peer ? { peer, rows: new Map(), oldest: 0, more: true, loading: false } : null;
-    $("messages").replaceChildren();
-    showTyping("");
-    if (current) showConversation();
+  const fragment = new URLSearchParams(`name=${location.hash.slice(1)}`).get("name"); // decodes, never throws
+  const name = parts(fragment) ? fragment : "";
+  if (name !== (thread?.name ?? "")) {
+    if (thread) thread.isClosed = true;
+    typing.clear();
+    list.current = name;
+    thread = name ? new Thread(name, { client, list, openPicture: showPicture }) : null;
+    if (thread) showThread();
   }
-  $("conversation").hidden = !current;
-  $("nothing-open").hidden = Boolean(current);
-  paintConversations();
+  $("conversation").hidden = !thread;
+  $("nothing-open").hidden = Boolean(thread);
+  list.paint();
 }
 
-function showConversation() {
-  const { peer } = current;
-  $("peer").textContent = peer;
-  paintAvatar($("peer-avatar"), peer);
-  markRead(peer);
-  for (const draft of pending.values()) if (draft.peer === peer) placeRow($("messages"), draft.row, draft.time);
-  loadHistory();
+function showThread() {
+  const { name, type, id } = thread;
+  $("peer").textContent = id;
+  $("conversation").dataset.type = type;
+  $("type").textContent = TYPE_WORDS[type].name;
+  paintAvatar($("peer-avatar"), { type, id });
+  $("leave").hidden = type === "user";
+  if (type === "room" && !list.get(name)) list.change(name, {}); // one is in it until one leaves
+  list.markRead(name);
+  drafts.show(name);
+  thread.begin();
   $("conversation").hidden = false;
   $("text").focus();
 }
 
-async function loadHistory() {
-  const conversation = current;
-  if (conversation.loading || !conversation.more || client.state !== "online") return;
-  conversation.loading = true;
-  $("history-state").textContent = "Loading…";
+// ---- coming and going: who is in a group the app's server decides, in a chatroom everybody for himself ----
+
+function changeGroup(change, group) {
+  const form = new FormData($("sign-in-form")); // for its CSRF token
+  for (const [name, value] of Object.entries({ ...session, group })) form.set(name, value);
+  return post(`group/${change}`, form);
+}
+
+async function openNamed(event) {
+  event.preventDefault();
+  const type = new FormData(event.target).get("type");
+  const id = $("peer-name").value.trim().normalize("NFC");
+  if (!id) return;
   try {
-    const page = await client.history(conversation.peer, {
-      before: conversation.oldest,
-      count: HISTORY_PAGE,
-    });
-    if (conversation !== current) return;
-    const scroll = $("scroll");
-    const fromEnd = scroll.scrollHeight - scroll.scrollTop;
-    for (const message of page.messages) showMessage(message);
-    // The first page shows the end; older pages go above what is being read.
-    scroll.scrollTop = conversation.oldest ? scroll.scrollHeight - fromEnd : scroll.scrollHeight;
-    conversation.oldest = page.messages[0]?.time ?? conversation.oldest;
-    conversation.more = page.more;
-    $("history-state").textContent = "";
-    tellRead();
+    if (type === "group") {
+      await changeGroup("join", id);
+      if (!list.get(named(type, id))) list.change(named(type, id), {});
+    }
+    $("peer-name").value = "";
+    open(named(type, id));
   } catch (error) {
-    if (conversation === current) $("history-state").textContent = failureText(error.code);
-  } finally {
-    conversation.loading = false;
+    say(error.message);
   }
 }
 
-function onScroll() {
-  if (current?.oldest && $("scroll").scrollTop < 120) loadHistory();
-}
-
-function showMessage(message) {
-  if (current.rows.has(message.uid)) return;
-  const scroll = $("scroll");
-  const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-  const row = messageRow(message);
-  current.rows.set(message.uid, row);
-  if (message.mine) {
-    paintTick(row, message.time <= (conversations.get(current.peer)?.readTo ?? 0));
-    $$(row, ".recall").hidden = false;
-    $$(row, ".recall").onclick = () => recall(message, row);
-  } else if (message.time > (current.newest?.time ?? 0)) current.newest = message;
-  placeRow($("messages"), row, message.time);
-  if (atEnd || (message.mine && message.live)) scroll.scrollTop = scroll.scrollHeight;
-}
-
-async function recall({ peer, uid, time }, row) {
-  const button = $$(row, ".recall");
-  button.disabled = true;
+async function leave() {
+  const { name, type, id } = thread;
   try {
-    await client.recall({ peer, uid, time });
-    $("text").focus(); // the button that had it is gone
+    await (type === "group" ? changeGroup("leave", id) : client.leave(id));
+    list.remove(name);
+    open("");
   } catch (error) {
-    button.disabled = false;
-    paintNote(row, failureText(error.code));
+    say(error.code ? failureText(error) : error.message);
   }
 }
 
-// ---- sending: a bubble at once; it is pending until the server has stored the message ----
+function chooseType() {
+  const { field, placeholder } = TYPE_WORDS[new FormData($("open-form")).get("type")];
+  $("peer-name").setAttribute("aria-label", field);
+  $("peer-name").placeholder = placeholder;
+}
+
+// ---- writing ----
 
 function sendText(event) {
   event?.preventDefault();
   const text = $("text").value.trim();
-  if (!text || !current) return;
+  if (!text || !thread) return;
   $("text").value = "";
-  typedAt = 0;
+  typing.sent();
   fitComposer();
-  const clientId = crypto
-    .getRandomValues(new Uint32Array(2))
-    .reduce((id, part) => id * 2 ** 21 + (part >>> 11), 0);
-  const last = Number($("messages").lastElementChild?.dataset.time ?? 0); // this machine's clock may be behind
-  const draft = { peer: current.peer, text, time: Math.max(Date.now(), last + 1), unsure: false };
-  draft.row = messageRow({ mine: true, kind: "RC:TxtMsg", text });
-  $$(draft.row, ".retry").onclick = () => attempt(clientId, draft);
-  pending.set(clientId, draft);
-  placeRow($("messages"), draft.row, draft.time);
-  $("scroll").scrollTop = $("scroll").scrollHeight;
-  attempt(clientId, draft);
+  drafts.add({ conversation: thread.name, kind: TEXT, content: { content: text } });
 }
 
-async function attempt(clientId, draft) {
-  paintDraft(draft, "pending", "Sending…");
-  draft.unsure = false;
-  const { peer, text } = draft;
+async function sendPicture() {
+  const [file] = $("file").files;
+  $("file").value = ""; // or the same one could not be chosen again
+  const { name } = thread ?? {};
+  if (!file || !name) return;
   try {
-    const { uid, time } = await client.send(peer, text, { clientId });
-    onMessage({
-      uid,
-      peer,
-      sender: client.userId,
-      mine: true,
-      time,
-      kind: "RC:TxtMsg",
-      text,
-      counted: true,
-      stored: true,
-      clientId,
-      live: true,
-    });
-  } catch (error) {
-    // It may have been stored all the same: then the pull of the next connection brings it.
-    draft.unsure = error.code === Failure.CONNECTION_LOST;
-    if (!draft.unsure) paintDraft(draft, "failed", failureText(error.code));
+    const content = { content: await thumbnail(file) };
+    if (thread?.name === name) drafts.add({ conversation: name, kind: PICTURE, content, file });
+  } catch {
+    say("This file is no picture that can be read here.");
   }
 }
 
-function settle(draft, message) {
-  if (!draft || !message.mine) return;
-  pending.delete(message.clientId);
-  draft.row.remove();
+function showPicture(url) {
+  openPicture(url, (each) => client.urlOf(each));
 }
-
-function failUnsure() {
-  for (const draft of pending.values()) {
-    if (draft.unsure) paintDraft(draft, "failed", failureText(Failure.CONNECTION_LOST));
-    draft.unsure = false;
-  }
-}
-
-function paintDraft({ row }, state, text) {
-  row.classList.remove("pending", "failed");
-  row.classList.add(state);
-  paintNote(row, text);
-  $$(row, ".retry").hidden = state !== "failed";
-}
-
-// ---- typing ----
-
-let typedAt = 0;
-let typingTimer = 0;
 
 function onInput() {
   fitComposer();
-  if (current && $("text").value && Date.now() - typedAt > TYPING_EVERY) {
-    typedAt = Date.now();
-    client.typing(current.peer);
-  }
-}
-
-function onTyping(peer) {
-  if (peer === current?.peer) showTyping("typing…");
-}
-
-function showTyping(text) {
-  clearTimeout(typingTimer);
-  $("typing").textContent = text;
-  if (text) typingTimer = setTimeout(() => showTyping(""), TYPING_SHOWN);
+  // Not in a chatroom: it may have thousands, and each would be told of each.
+  if (thread && thread.type !== "room" && $("text").value && typing.isDue()) client.typing(thread.name);
 }
 
 function fitComposer() {
@@ -370,29 +260,39 @@ function fitComposer() {
   $("text").style.height = `${$("text").scrollHeight + 2}px`; // 2: its borders
 }
 
+let noteTimer = 0;
+
+/** A sentence at the bottom of the page, for a moment. */
+function say(text) {
+  clearTimeout(noteTimer);
+  $("note").textContent = text;
+  noteTimer = setTimeout(() => ($("note").textContent = ""), NOTE_SHOWN);
+}
+
 // ---- what people do ----
 
 $("sign-in-form").addEventListener("submit", signIn);
 $("sign-out").addEventListener("click", signOut);
-$("open-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const peer = $("peer-name").value.trim().normalize("NFC");
-  event.target.reset();
-  if (peer) open(peer);
-});
+$("open-form").addEventListener("submit", openNamed);
+$("open-form").addEventListener("change", chooseType);
 $("back").addEventListener("click", () => open(""));
+$("leave").addEventListener("click", leave);
 $("composer").addEventListener("submit", sendText);
 $("text").addEventListener("input", onInput);
 $("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) sendText(event);
 });
-$("scroll").addEventListener("scroll", onScroll, { passive: true });
+$("picture").addEventListener("click", () => (client.storesFiles ? $("file").click() : say(NO_STORE)));
+$("file").addEventListener("change", sendPicture);
+$("scroll").addEventListener("scroll", () => thread?.onScroll(), { passive: true });
 addEventListener("hashchange", route);
-addEventListener("keydown", (event) => event.key === "Escape" && current && open(""));
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && thread && !$("viewer").open) open("");
+});
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState !== "visible" || !current) return;
-  markRead(current.peer);
-  tellRead();
+  if (document.visibilityState !== "visible" || !thread) return;
+  list.markRead(thread.name);
+  thread.tellRead();
 });
 
 const saved = JSON.parse(sessionStorage.getItem(SESSION));

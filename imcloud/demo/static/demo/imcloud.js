@@ -4,8 +4,9 @@
  *   client.addEventListener("message", (event) => show(event.detail));
  *   client.addEventListener("state", (event) => console.log(event.detail.state));
  *   client.connect(token);               // the token comes from your own server: POST /user/getToken
- *   const { uid, time } = await client.send("bob", "Hello");
- *   const { messages, more } = await client.history("bob", { before: 0, count: 30 });
+ *   const { uid, time } = await client.send("user/bob", { content: "Hello" });
+ *   const page = await client.history("user/bob", { count: 30 });
+ *   const older = await client.history("user/bob", { before: page.next, count: 30 });
  *   client.close();
  *
  * new Client(options)
@@ -15,33 +16,48 @@
  *   store     { load(key), save(key, value) } for the sync cursor; default: localStorage
  * connect(token)
  *   stays connected, reconnecting by itself, until close() or a final state
- * send(peer, text, { clientId })
- *   resolves { uid, time } when the message is stored; rejects ProtocolError. clientId: a number below 2^53
- *   that comes back with the message, to recognise one whose answer was lost
- * typing(peer)
- *   tells the peer if online; never stored, not acknowledged
- * recall({ peer, uid, time })
+ *
+ * A conversation is named by a text: "user/ID", "group/ID" or "room/ID" (a chatroom).
+ *
+ * send(conversation, content, { kind, clientId })
+ *   resolves { uid, time } when the message is stored; rejects ProtocolError. kind: the class that says what is
+ *   in content; default "RC:TxtMsg". clientId: a number below 2^53 that comes back with the message, to
+ *   recognise one whose answer was lost; not in a chatroom
+ * typing(conversation)
+ *   tells those online; never stored, not acknowledged
+ * recall({ conversation, uid, time })
  *   takes an own message back at everybody; told as "recalled" here too
- * read(peer, { uid, time })
- *   tells the peer that everything up to this message of theirs has been read
- * history(peer, { before, count })
- *   resolves { messages, more }: the newest `count` before the time (0 = now), oldest first
+ * read(conversation, { uid, time })
+ *   tells the peer of a private conversation that everything up to this message of theirs has been read
+ * readInGroup(conversation, uids), readers(conversation, uid)
+ *   notes that one has read these messages; resolves { users, members }: who has read the message, of how many
+ * history(conversation, { before, count })
+ *   resolves { messages, next, more }: the newest `count` before the time (0 = now), oldest first; `next` is
+ *   the time before which the next page begins
+ * join(room), leave(room)
+ *   a chatroom by its ID; sending joins it too. Rooms are joined again with every connection, until one leaves
+ * upload(file), urlOf(url)
+ *   resolves a URL of the file in the store, if `storesFiles`; resolves one that is good now
  *
  * Events and their detail:
  *   "state"    { state, code, retryIn }: connecting, online, waiting (tries again in retryIn ms); final are
  *              kicked (signed in elsewhere), refused (code: CONNACK, DISCONNECT or HTTP status) and closed
- *   "message"  { uid, peer, sender, mine, time, kind, text, content, counted, stored, clientId, live }, once
- *              per uid; live: pushed or sent just now, not fetched
- *   "typing"   { peer }
- *   "recalled" { peer, mine, uid }: by whom, and which message. Believe it of a message of the same sender only
- *   "read"     { peer, time }: the peer has read what was sent up to that time
- *   "synced"   everything stored up to now has been told as "message"
+ *   "message"  { uid, conversation, sender, mine, time, kind, text, content, counted, stored, clientId, live },
+ *              once per uid; live: pushed or sent just now, not fetched
+ *   "typing"   { conversation, sender }
+ *   "recalled" { conversation, sender, uid }: by whom, and which message. Believe it of the same sender's only
+ *   "read"     { conversation, time }: the peer has read what was sent up to that time
+ *   "synced"   everything stored up to now has been told as "message"; chatrooms follow by themselves
+ *   "left"     { conversation, code }: the chatroom is gone, or could not be joined again
  *
  * Times are milliseconds since 1970. ProtocolError.code is the server's status (405 = blocked by the peer …)
  * or one of Failure.
  */
 
-import { PRIVATE, READ, RECALL, received, sentElsewhere } from "./messages.js";
+import { TYPES, named, parts } from "./conversations.js";
+import { Store } from "./files.js";
+import { READ, RECALL, TEXT, TYPING, received, sentElsewhere } from "./messages.js";
+import { Rooms } from "./rooms.js";
 import { Frame, acknowledgement, decode, encode, parse, ping, request } from "./wire.js";
 
 /** Codes that do not come from the server. The published SDKs use the same numbers. */
@@ -54,7 +70,9 @@ const PULL_MS = 180_000; // pulls without being told, which moves the cursor ove
 const PUSHED_MAX = 500; // messages told since the cursor; more make it pull
 const RETRY_MS = [500, 5_000]; // first and longest wait between connections
 const CONTENT_MAX = 128 * 1024; // bytes
-const COPIED = ["ppMsgP", "ppMsgN", "recallMsg"]; // of other own devices
+const COPIED = ["ppMsgP", "ppMsgN", "pgMsgP", "recallMsg"]; // of other own devices
+const NOTICE = Object.freeze({ MESSAGES: 1, ROOM: 2, ROOM_GONE: 4 }); // of s_ntf, s_ntf, s_cmd
+const ROOM_IS_GONE = 23410; // status of what is asked of a chatroom that does not exist
 const CONNACK_AGAIN = [3, 6]; // unavailable, redirected: another try may succeed; with any other status not
 const DISCONNECT_FINAL = { 0: "", 1: "kicked", 3: "", 4: "closed", 6: "" }; // "": try again; others: refused
 
@@ -82,6 +100,15 @@ export class Client extends EventTarget {
     this.requests = new Map(); // message id -> { resolve, reject, timer }
     this.copies = new Map(); // message id -> PUBLISH of another own device, until its PUBACK
     this.hangUp = () => {}; // ends the connection there is
+    const ask = (topic, target, body) => this.#request(Frame.QUERY, topic, target, body);
+    const read = (bytes) => received(bytes, this.userId);
+    const tell = (message, live) => this.#emitMessage(message, live);
+    this.rooms = new Rooms({ ask, read, tell, refused: (id, error) => this.#onRefused(id, error) });
+    this.files = new Store((topic, body) => ask(topic, this.userId, body));
+  }
+
+  get storesFiles() {
+    return this.files.configured;
   }
 
   async connect(token) {
@@ -107,45 +134,70 @@ export class Client extends EventTarget {
     this.#enter("closed");
   }
 
-  async send(peer, text, { clientId } = {}) {
-    const content = JSON.stringify({ content: text });
-    const message = encode({ 1: 3, 2: "RC:TxtMsg", 3: content, 10: clientId }); // 1: persisted + counted
+  async send(conversation, content, { kind = TEXT, clientId } = {}) {
+    const { type, id } = parts(conversation);
+    const message = encode({ 1: 3, 2: kind, 3: JSON.stringify(content), 10: clientId }); // 1: stored, counted
     if (message.length > CONTENT_MAX) throw new ProtocolError(Failure.TOO_BIG);
-    const { uid, time } = await this.#request(Frame.PUBLISH, "ppMsgP", peer, message);
-    this.told.set(uid, time);
-    this.#toldLive();
-    return { uid, time };
+    if (type === "room") await this.join(id); // it may be on its way
+    return this.#publish(TYPES[type].send, id, message, type === "room" ? id : undefined);
   }
 
-  typing(peer) {
+  typing(conversation) {
     if (this.state !== "online") return;
-    const message = encode({ 1: 0, 2: "RC:TypSts", 3: JSON.stringify({ typingContentType: "RC:TxtMsg" }) });
-    this.socket.send(request(Frame.PUBLISH, this.#nextId(), "ppMsgS", peer, message));
+    const { type, id } = parts(conversation);
+    const message = encode({ 1: 0, 2: TYPING, 3: JSON.stringify({ typingContentType: TEXT }) });
+    this.socket.send(request(Frame.PUBLISH, this.#nextId(), TYPES[type].status, id, message));
   }
 
-  async recall({ peer, uid, time }) {
-    const what = { conversationType: PRIVATE, targetId: peer, messageUId: uid, sentTime: time };
+  async recall({ conversation, uid, time }) {
+    const { type, id } = parts(conversation);
+    const what = { conversationType: TYPES[type].number, targetId: id, messageUId: uid, sentTime: time };
     const message = encode({ 1: 1, 2: RECALL, 3: JSON.stringify(what) });
-    const done = await this.#request(Frame.PUBLISH, "recallMsg", this.userId, message);
-    this.told.set(done.uid, done.time);
-    this.#toldLive();
-    this.#emit("recalled", { peer, mine: true, uid });
+    await this.#publish("recallMsg", this.userId, message, type === "room" ? id : undefined);
+    this.#emit("recalled", { conversation, sender: this.userId, uid });
   }
 
-  async read(peer, { uid, time }) {
+  async read(conversation, { uid, time }) {
     const content = JSON.stringify({ lastMessageSendTime: time, messageUId: uid, type: 1 });
-    const message = encode({ 1: 0, 2: READ, 3: content }); // 1: neither persisted nor counted
-    const done = await this.#request(Frame.PUBLISH, "ppMsgP", peer, message);
-    this.told.set(done.uid, done.time);
-    this.#toldLive();
+    // 1: neither persisted nor counted
+    await this.#publish("ppMsgP", parts(conversation).id, encode({ 1: 0, 2: READ, 3: content }));
   }
 
-  async history(peer, { before = 0, count = 30 } = {}) {
-    const wanted = encode({ 1: peer, 2: before, 3: count, 4: 0 }); // 4: older than `before`
-    const { body } = await this.#request(Frame.QUERY, "qryPMsg", this.userId, wanted);
+  async readInGroup(conversation, uids) {
+    await this.#request(Frame.QUERY, "rrMsg", parts(conversation).id, encode({ 1: uids }));
+  }
+
+  async readers(conversation, uid) {
+    const { body } = await this.#request(Frame.QUERY, "rrList", parts(conversation).id, encode({ 1: uid }));
+    const found = decode(body);
+    return { users: found.all(2).map((bytes) => decode(bytes).string(2)), members: found.number(1) };
+  }
+
+  async history(conversation, { before = 0, count = 30 } = {}) {
+    const { type, id } = parts(conversation);
+    const wanted = encode({ 1: id, 2: before, 3: count, 4: 0 }); // 4: older than `before`
+    const target = type === "room" ? id : this.userId;
+    const { body } = await this.#request(Frame.QUERY, TYPES[type].history, target, wanted);
     const page = decode(body);
     const newestFirst = page.all(1).map((bytes) => received(bytes, this.userId));
-    return { messages: newestFirst.filter(isShown).reverse(), more: page.number(3) > 0 };
+    const messages = newestFirst.filter(isShown).reverse();
+    return { messages, next: page.number(2), more: page.number(3) > 0 };
+  }
+
+  join(room) {
+    return this.rooms.join(room);
+  }
+
+  leave(room) {
+    return this.rooms.leave(room);
+  }
+
+  upload(file) {
+    return this.files.upload(file);
+  }
+
+  urlOf(url) {
+    return this.files.urlOf(url);
   }
 
   #enter(state, more = {}) {
@@ -209,7 +261,9 @@ export class Client extends EventTarget {
       signal: AbortSignal.timeout(ANSWER_MS),
     });
     if ([401, 403].includes(response.status)) throw new ProtocolError(response.status);
-    const points = (await response.json()).serverAddr.sort((a, b) => b.weight - a.weight);
+    const answer = await response.json();
+    this.files.at(answer.ossConfig);
+    const points = answer.serverAddr.sort((a, b) => b.weight - a.weight);
     const { addr, protocol } = points[attempt % points.length];
     return `${protocol === 6 ? "wss" : "ws"}://${addr}`; // protocol 5 = ws, 6 = wss
   }
@@ -231,6 +285,7 @@ export class Client extends EventTarget {
     this.pulling = false;
     this.#enter("online");
     this.#pull();
+    this.rooms.again();
     return true;
   }
 
@@ -269,6 +324,17 @@ export class Client extends EventTarget {
     return answer;
   }
 
+  /** Sends what is stored; remembers that it has been told, in the user's boxes or in a room's. */
+  async #publish(topic, target, message, room) {
+    const { uid, time } = await this.#request(Frame.PUBLISH, topic, target, message);
+    if (room !== undefined) this.rooms.sent(room, { uid, time });
+    else {
+      this.told.set(uid, time);
+      this.#toldLive();
+    }
+    return { uid, time };
+  }
+
   /** PUBACK or QUERYACK: to a request, or the second half of what another own device sent. */
   #onAnswer(frame) {
     const confirm = frame.type === Frame.QUERYACK && frame.wantsAck;
@@ -281,7 +347,8 @@ export class Client extends EventTarget {
       waiting.resolve(frame);
     } else if (copy) {
       this.copies.delete(frame.id);
-      this.#tell(sentElsewhere(copy, frame, this.userId), true);
+      const message = sentElsewhere(copy, frame, this.userId);
+      if (message) this.#tell(message, true);
       this.#toldLive();
     }
   }
@@ -293,6 +360,7 @@ export class Client extends EventTarget {
     }
     this.requests.clear();
     this.copies.clear();
+    this.rooms.lost();
   }
 
   // ---- receiving: a push carries the message, a notice only says that there is something to pull ----
@@ -303,26 +371,46 @@ export class Client extends EventTarget {
       return;
     }
     if (frame.wantsAck) this.socket.send(acknowledgement(Frame.PUBACK, frame.id));
-    if (frame.topic === "s_ntf") {
-      const notice = decode(frame.body);
-      if (notice.number(1) === 1) this.#pull(notice.number(2)); // type 2 would be a chatroom's
-    } else if (frame.topic === "s_msg") {
+    if (frame.topic === "s_msg") {
       const message = received(frame.body, this.userId);
-      if (message?.kind === "RC:TypSts") this.#emit("typing", { peer: message.peer });
+      if (message?.kind === TYPING) this.#onTyping(message);
       else if (message?.uid) {
         this.#tell(message, true);
         this.#toldLive();
       }
-    }
+    } else if (["s_ntf", "s_cmd"].includes(frame.topic)) this.#onNotice(frame.topic, decode(frame.body));
+  }
+
+  /** A room could not be joined; what the next connection may mend is not told. */
+  #onRefused(room, { code }) {
+    if (!Object.values(Failure).includes(code) && this.rooms.forget(room))
+      this.#emit("left", { conversation: named("room", room), code });
+  }
+
+  #onTyping({ conversation, sender, mine }) {
+    if (!mine) this.#emit("typing", { conversation, sender });
+  }
+
+  #onNotice(topic, notice) {
+    const [type, time, room] = [notice.number(1), notice.number(2), notice.string(3)];
+    if (topic === "s_cmd") {
+      if (type === NOTICE.ROOM_GONE && this.rooms.forget(room))
+        this.#emit("left", { conversation: named("room", room), code: ROOM_IS_GONE });
+    } else if (type === NOTICE.MESSAGES) this.#pull(time);
+    else if (type === NOTICE.ROOM) this.rooms.noticed(room, time);
   }
 
   #tell(message, live) {
     if (this.told.has(message.uid)) return;
     this.told.set(message.uid, message.time);
-    const { peer, mine, content } = message;
-    if (message.kind === RECALL) this.#emit("recalled", { peer, mine, uid: content?.messageUId });
+    this.#emitMessage(message, live);
+  }
+
+  #emitMessage(message, live) {
+    const { conversation, sender, mine, content } = message;
+    if (message.kind === RECALL) this.#emit("recalled", { conversation, sender, uid: content?.messageUId });
     else if (message.kind !== READ) this.#emit("message", { ...message, live });
-    else if (!mine) this.#emit("read", { peer, time: Number(content?.lastMessageSendTime) || 0 });
+    else if (!mine) this.#emit("read", { conversation, time: Number(content?.lastMessageSendTime) || 0 });
   }
 
   /** After a push or an own message. The cursor stays: only a pull proves that nothing older is on its way. */

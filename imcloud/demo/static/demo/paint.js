@@ -1,6 +1,9 @@
 /* How messages, times and people look. */
 
+import { PICTURE } from "./messages.js";
+
 export function plainText(message) {
+  if (message.kind === PICTURE) return "Picture";
   return message.text || `[${message.kind}]`;
 }
 
@@ -13,8 +16,14 @@ export function paintTime(element, time, format) {
   element.textContent = new Date(time).toLocaleString([], format);
 }
 
-export function paintAvatar(element, name) {
+/** The colour of a name: the same for everybody, everywhere. */
+export function paintHue(element, name) {
   const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
   element.style.setProperty("--hue", hue);
-  element.textContent = [...name][0];
+}
+
+export function paintAvatar(element, { type, id }) {
+  paintHue(element, id);
+  element.dataset.type = type;
+  element.textContent = [...id][0];
 }

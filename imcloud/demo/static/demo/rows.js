@@ -1,30 +1,38 @@
 /* Rows of the list of conversations, and of a conversation: bubbles by time, days between them, ticks. */
 
-import { isToday, paintAvatar, paintTime, plainText } from "./paint.js";
+import { PICTURE, TEXT } from "./messages.js";
+import { isToday, paintAvatar, paintHue, paintTime, plainText } from "./paint.js";
+import { pictureElement } from "./pictures.js";
 import { RECALLED } from "./words.js";
 
 const $$ = (parent, selector) => parent.querySelector(selector);
 
-export function conversationRow(peer, { time, text, mine, unread }, isOpen, onOpen) {
-  const row = document.getElementById("conversation-row").content.firstElementChild.cloneNode(true);
-  row.dataset.peer = peer;
-  paintAvatar($$(row, ".avatar"), peer);
-  $$(row, ".name").textContent = peer;
+const copyOf = (template) => document.getElementById(template).content.firstElementChild.cloneNode(true);
+
+export function conversationRow({ type, id }, { time, text, sender, unread }, { me, isOpen }) {
+  const row = copyOf("conversation-row");
+  paintAvatar($$(row, ".avatar"), { type, id });
+  $$(row, ".name").textContent = id;
   paintTime($$(row, "time"), time, isToday(time) ? { timeStyle: "short" } : { dateStyle: "short" });
-  $$(row, ".last").textContent = mine ? `You: ${text}` : text;
+  const by = sender === me ? "You: " : type !== "user" && sender ? `${sender}: ` : "";
+  $$(row, ".last").textContent = by + text;
   $$(row, ".unread").textContent = unread || "";
   if (unread) $$(row, ".unread").setAttribute("aria-label", `${unread} unread`);
-  const button = $$(row, "button");
-  button.setAttribute("aria-current", String(isOpen));
-  button.onclick = onOpen;
+  $$(row, "button").setAttribute("aria-current", String(isOpen));
   return row;
 }
 
-export function messageRow(message) {
-  const row = document.getElementById("message-row").content.firstElementChild.cloneNode(true);
+/** openPicture(url) is called when somebody wants to see a picture. */
+export function messageRow(message, openPicture) {
+  const row = copyOf("message-row");
   row.classList.toggle("mine", message.mine);
-  row.classList.toggle("other-kind", message.kind !== "RC:TxtMsg");
-  $$(row, ".bubble").textContent = plainText(message);
+  row.classList.toggle("other-kind", ![TEXT, PICTURE].includes(message.kind));
+  row.dataset.sender = message.sender;
+  $$(row, ".sender").textContent = message.sender;
+  paintHue($$(row, ".sender"), message.sender);
+  if (message.kind === PICTURE)
+    $$(row, ".bubble").replaceChildren(pictureElement(message.content, openPicture));
+  else $$(row, ".bubble").textContent = plainText(message);
   row.dataset.time = message.time;
   if (message.mine) paintTick(row, false);
   return row;
@@ -49,8 +57,7 @@ export function paintNote(row, text) {
 export function paintRecalled(row) {
   row.classList.add("other-kind", "recalled");
   $$(row, ".bubble").textContent = RECALLED;
-  $$(row, ".sending").remove();
-  $$(row, ".recall").remove();
+  for (const gone of row.querySelectorAll(".sending, .actions")) gone.remove();
 }
 
 /** Put the row where its time belongs, and the day's name where a day begins. */
@@ -62,13 +69,23 @@ export function placeRow(list, row, time) {
   while (after && Number(after.dataset.time) > time) after = after.previousElementSibling;
   if (after) after.after(row);
   else list.prepend(row);
-  for (const changed of [row, row.nextElementSibling]) if (changed) paintDay(changed);
+  for (const changed of [row, row.nextElementSibling]) if (changed) paintBeginning(changed);
 }
 
-function paintDay(row) {
+/** Takes the row out. */
+export function removeRow(row) {
+  const next = row.nextElementSibling;
+  row.remove();
+  if (next) paintBeginning(next);
+}
+
+/** The day before the first message of a day, the sender before the first of several. */
+function paintBeginning(row) {
+  const before = row.previousElementSibling;
   const day = (li) => new Date(Number(li.dataset.time)).toDateString();
-  const first = !row.previousElementSibling || day(row.previousElementSibling) !== day(row);
+  const isFirstOfDay = !before || day(before) !== day(row);
   const time = Number(row.dataset.time);
   const name = isToday(time) ? "Today" : new Date(time).toLocaleDateString([], { dateStyle: "full" });
-  $$(row, ".day").textContent = first ? name : "";
+  $$(row, ".day").textContent = isFirstOfDay ? name : "";
+  row.classList.toggle("continued", !isFirstOfDay && before.dataset.sender === row.dataset.sender);
 }

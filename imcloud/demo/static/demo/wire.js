@@ -30,14 +30,15 @@ export const Frame = Object.freeze({
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** { field number: number | boolean | string | Uint8Array | undefined } -> bytes; undefined is left out. */
+/** { number: value } -> bytes. A number, boolean, string, Uint8Array, an array of these; undefined is left out. */
 export function encode(fields) {
   const out = [];
   const varint = (n) => {
     for (; n > 127; n = Math.floor(n / 128)) out.push((n % 128) | 128); // bit operators would cut n to 32 bits
     out.push(n);
   };
-  for (const [number, value] of Object.entries(fields)) {
+  const all = Object.entries(fields).flatMap(([number, value]) => [value].flat().map((each) => [number, each]));
+  for (const [number, value] of all) {
     if (value === undefined) continue;
     if (typeof value === "number" || typeof value === "boolean") {
       varint(number * 8);

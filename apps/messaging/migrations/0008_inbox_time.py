@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("messaging", "0004_names"),
+        ("messaging", "0007_names"),
     ]
 
     operations = [

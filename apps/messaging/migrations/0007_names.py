@@ -53,7 +53,7 @@ NAMES = """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("messaging", "0003_membership_until_here")]
+    dependencies = [("messaging", "0006_user_tags_and_pushes")]
 
     operations = [
         migrations.RunSQL(NAMES, "DROP FUNCTION messaging_names(bytea, text)", hints={"in_set": True})
