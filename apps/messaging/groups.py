@@ -85,14 +85,15 @@ def reach(tenant: int, users: Sequence[str]) -> bytes:
 class Found(NamedTuple):
     """A group as a change finds it."""
 
-    kind: int = 0  # there is none
-    owner: str = ""
-    closed: bool = False
-    size: int = 0
-    asked_by_member: bool = False
-    grows: int = 0  # the members that the change adds
+    kind: int  # 0: there is none
+    owner: str
+    closed: bool
+    size: int
+    asked_by_member: bool
+    grows: int  # the members that the change adds
 
 
+_NONE = (0, "", False, 0, False)
 Judge = Callable[[Found], None]  # raises log.Refused
 
 
@@ -148,7 +149,7 @@ def _effect(
         absent = [user for user in dict.fromkeys(users) if user not in present]
         concerned = absent if change == JOIN else list(present)
         grows = len(concerned) if change == JOIN else 0
-        judge(Found(*row, grows=grows) if row else Found(grows=grows))
+        judge(Found(*(row or _NONE), grows))
         content = Content(msgpack.packb(concerned), reach(tenant, concerned))
         if row is None and not concerned:
             return content

@@ -13,6 +13,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     ListParam,
     Param,
+    described,
     endpoint,
     identifier,
     json_object,
@@ -22,12 +23,14 @@ from apps.routing.protocol import im_pb2 as im
 TAG_ID_MAX, TAG_NAME_MAX = 10, 15  # characters
 
 
+@described(type="string", minLength=1, maxLength=TAG_ID_MAX)
 def tag_id(given: str) -> str:
     if not 0 < len(identifier(given)) <= TAG_ID_MAX:
         raise ValueError(f"must have 1 to {TAG_ID_MAX} characters")
     return given
 
 
+@described(type="object", required=["tagId", "tagName"])
 def tag(given: str) -> im.SessionTagItem:
     """`{"tagId": …, "tagName": …}`"""
     its = json_object(1024)(given)
@@ -39,6 +42,7 @@ def tag(given: str) -> im.SessionTagItem:
     return im.SessionTagItem(tagId=tag_id(its["tagId"]), name=name)
 
 
+@described(type="object", required=["conversationType", "targetId"])
 def conversation(given: str) -> tuple[int, str]:
     """`{"conversationType": …, "targetId": …}`"""
     its = json_object(1024)(given)

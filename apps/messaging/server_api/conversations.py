@@ -20,6 +20,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     flag,
     identifier,
@@ -42,6 +43,7 @@ _WRONG = {
 }
 
 
+@described(type="integer", enum=list(KINDS))
 def conversation_type(given: str) -> int:
     found = integer(KINDS[0], KINDS[-1])(given)
     if found not in KINDS:
@@ -49,6 +51,7 @@ def conversation_type(given: str) -> int:
     return found
 
 
+@described(type="integer", enum=list(PUSH_LEVELS))
 def push_level(given: str) -> int | None:
     """None of a null that the Java SDK writes as text."""
     if given == "null":

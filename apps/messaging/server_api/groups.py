@@ -99,14 +99,20 @@ async def _change(call: Call, changes: Sequence[tuple[str, str, Sequence[str], s
 
 
 @endpoint(
-    "/group/create", USERS, GROUP, Param("groupName", text(NAME_MAX), required=True), errors=(GROUP_FULL,)
+    "/group/create",
+    USERS,
+    GROUP,
+    Param("groupName", text(NAME_MAX), required=True),
+    errors=(GROUP_FULL, TOO_MANY),
 )
 async def create(call: Call) -> Answer:
     """Make a group of these members. A group that exists gets these members and this name."""
     return await change(call, groups.JOIN, call["userId"], call["groupName"])
 
 
-@endpoint("/group/join", USERS, GROUP, Param("groupName", text(NAME_MAX), default=""), errors=(GROUP_FULL,))
+@endpoint(
+    "/group/join", USERS, GROUP, Param("groupName", text(NAME_MAX), default=""), errors=(GROUP_FULL, TOO_MANY)
+)
 async def join(call: Call) -> Answer:
     """Add members to a group. A group that does not exist is made."""
     return await change(call, groups.JOIN, call["userId"], call["groupName"])
@@ -141,7 +147,7 @@ def members(call: Call) -> Answer:
     "/group/sync",
     USER,
     MapParam("group", identifier, most=USERS_A_CALL, parse_value=text(NAME_MAX)),
-    errors=(GROUP_FULL,),
+    errors=(GROUP_FULL, TOO_MANY),
 )
 async def sync(call: Call) -> Answer:
     """Have a user be in these groups and in no others from now on."""

@@ -23,6 +23,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
 )
 from apps.messaging.server_api.homes import sets_of
@@ -37,6 +38,7 @@ _makers = ThreadPoolExecutor(1, thread_name_prefix="history-files")
 _making: dict[tuple[str, str], Future[Any]] = {}  # (app key, hour); touched on the event loop alone
 
 
+@described(type="string", pattern="^[0-9]{10}$")
 def an_hour(given: str) -> str:
     try:
         history_files.bounds(given)

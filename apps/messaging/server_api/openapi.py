@@ -18,6 +18,10 @@ from apps.messaging.server_api.declarations import (
     NOT_OFFERED,
     PARAMETER,
     TIMEOUT,
+    TOO_MANY,
+    TOO_MANY_USERS,
+    TOO_MANY_WORDS,
+    TOO_OFTEN,
     Endpoint,
     ListParam,
     MapParam,
@@ -36,6 +40,10 @@ MEANING = {
     NOT_OFFERED: "The platform has it, imcloud does not offer it.",
     TIMEOUT: "Not known to be done in time: try again.",
     BODY_TOO_LARGE: "The body is larger than 1 MB.",
+    TOO_OFTEN: "The app has used up its calls or messages of this second: try again after Retry-After.",
+    TOO_MANY: "The app may have no more groups.",
+    TOO_MANY_WORDS: "The app may have no more sensitive words.",
+    TOO_MANY_USERS: "The app may have no more users.",
 }
 # First part of a path -> subject.
 _SUBJECTS = {

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from apps.messaging import tenant_rules
-from apps.messaging.server_api.declarations import Answer, Call, Param, endpoint, flag, identifier, integer
+from apps.messaging.server_api.declarations import (
+    Answer,
+    Call,
+    Param,
+    described,
+    endpoint,
+    flag,
+    identifier,
+    integer,
+)
 from apps.messaging.tenant_rules import Rule
 
 USERS_A_CALL = 20
@@ -11,6 +20,7 @@ PAGE_MAX = 200
 OFFSET_MAX = 1 << 31
 
 
+@described(type="string", enum=["PERSON"])
 def person(text: str) -> str:
     if text != "PERSON":
         raise ValueError("must be PERSON")
@@ -27,7 +37,7 @@ TYPE = Param("type", person, required=True)
     TYPE,
 )
 def set_muted(call: Call) -> Answer:
-    """`state` 1: these users may not send private messages, 0: they may again."""
+    """Mute users in private chats (`state` 1), or end that (0)."""
     if call["state"]:
         tenant_rules.add(call.tenant.id, Rule.PRIVATE_MUTED, call["userId"])
     else:

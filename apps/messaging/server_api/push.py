@@ -26,6 +26,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     flag,
     identifier,
@@ -64,6 +65,7 @@ class Audience(NamedTuple):
     formula: bool  # of tags
 
 
+@described(type="object")
 def audience(given: str) -> Audience:
     found = json_object(BODY_MAX)(given)
     wanted = Audience(

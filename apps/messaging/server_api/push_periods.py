@@ -11,6 +11,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     identifier,
     integer,
@@ -23,12 +24,14 @@ MENTIONS_ONLY, NOTHING = 1, 5  # what pushes are kept back in the period: all bu
 USER = Param("userId", identifier, required=True)
 
 
+@described(type="string", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")
 def time_of_day(text: str) -> str:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d", text, re.ASCII):
         raise ValueError("must be a time like 23:59:59")
     return text
 
 
+@described(type="integer", enum=[MENTIONS_ONLY, NOTHING])
 def level(text: str) -> int:
     if text not in (str(MENTIONS_ONLY), str(NOTHING)):
         raise ValueError(f"must be {MENTIONS_ONLY} or {NOTHING}")

@@ -49,7 +49,12 @@ def _add(call: Call, *wanted: Sensitive) -> int:
         raise Refused(TOO_MANY_WORDS, str(full), remainQuota=full.left) from None
 
 
-@endpoint("/sensitiveword/add", NEW_WORD, Param("replaceWord", checked_replacement, default=""))
+@endpoint(
+    "/sensitiveword/add",
+    NEW_WORD,
+    Param("replaceWord", checked_replacement, default=""),
+    errors=(TOO_MANY_WORDS,),
+)
 def add(call: Call) -> Answer:
     """Messages of clients with the word are refused, or have `replaceWord` in its place."""
     _add(call, Sensitive(call["word"], call["replaceWord"]))
@@ -60,6 +65,7 @@ def add(call: Call) -> Answer:
     "/sensitiveword/batch/add",
     ListParam("words", sensitive, required=True, most=WORDS_A_CALL),
     answer={"remainQuota": 100},
+    errors=(TOO_MANY_WORDS,),
 )
 def add_many(call: Call) -> Answer:
     """All of them or none; `remainQuota`: so many more may be added."""
@@ -86,7 +92,7 @@ def delete_many(call: Call) -> Answer:
     answer={"words": [{"type": "0", "word": "damn", "replaceWord": "***"}]},
 )
 def listed(call: Call) -> Answer:
-    """`type` 0: the words that are replaced, 1: those that are refused, 2: all."""
+    """List words: with `type` 0 those that are replaced, with 1 those that are refused, with 2 all."""
     kinds = [(each, REPLACED if each.replacement else BLOCKED) for each in _of(call)]
     return {
         "words": [
@@ -101,7 +107,7 @@ def _of(call: Call) -> list[Sensitive]:
     return sensitive_words.listed(call.tenant.id)
 
 
-@endpoint("/wordfilter/add", NEW_WORD)
+@endpoint("/wordfilter/add", NEW_WORD, errors=(TOO_MANY_WORDS,))
 def add_filter(call: Call) -> Answer:
     """Messages of clients with the word are refused; as `/sensitiveword/add` does it."""
     _add(call, Sensitive(call["word"], ""))

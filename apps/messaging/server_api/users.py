@@ -18,6 +18,7 @@ from apps.messaging.server_api.declarations import (
     ID_MAX,
     LAST_MOMENT,
     PARAMETER,
+    TOO_MANY_USERS,
     Answer,
     Call,
     Param,
@@ -53,6 +54,7 @@ BLACK_USERS = Param("blackUserId", identifier, required=True, most=USERS_A_CALL)
     Param("name", text(NAME_MAX), required=True, may_be_empty=True),
     Param("portraitUri", text(PORTRAIT_MAX), default=""),
     answer={"userId": "alice", "token": "Zm9yZXhhbXBsZQ=="},
+    errors=(TOO_MANY_USERS,),
 )
 async def get_token(call: Call) -> Answer:
     """Register a user, or refresh what is known of him, and get a token that his client connects with."""
