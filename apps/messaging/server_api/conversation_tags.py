@@ -30,7 +30,7 @@ def tag_id(given: str) -> str:
     return given
 
 
-@described(type="object", required=["tagId", "tagName"])
+@described(type="object", required=["tagId", "tagName"], examples=[{"tagId": "vip", "tagName": "VIP"}])
 def tag(given: str) -> im.SessionTagItem:
     """`{"tagId": …, "tagName": …}`"""
     its = json_object(1024)(given)
@@ -42,7 +42,11 @@ def tag(given: str) -> im.SessionTagItem:
     return im.SessionTagItem(tagId=tag_id(its["tagId"]), name=name)
 
 
-@described(type="object", required=["conversationType", "targetId"])
+@described(
+    type="object",
+    required=["conversationType", "targetId"],
+    examples=[{"conversationType": 1, "targetId": "bob"}],
+)
 def conversation(given: str) -> tuple[int, str]:
     """`{"conversationType": …, "targetId": …}`"""
     its = json_object(1024)(given)

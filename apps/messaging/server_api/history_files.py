@@ -38,7 +38,7 @@ _makers = ThreadPoolExecutor(1, thread_name_prefix="history-files")
 _making: dict[tuple[str, str], Future[Any]] = {}  # (app key, hour); touched on the event loop alone
 
 
-@described(type="string", pattern="^[0-9]{10}$")
+@described(type="string", pattern="^[0-9]{10}$", examples=["2026013112"])
 def an_hour(given: str) -> str:
     try:
         history_files.bounds(given)

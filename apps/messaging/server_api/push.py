@@ -65,7 +65,7 @@ class Audience(NamedTuple):
     formula: bool  # of tags
 
 
-@described(type="object")
+@described(type="object", examples=[{"userid": ["bob"]}])
 def audience(given: str) -> Audience:
     found = json_object(BODY_MAX)(given)
     wanted = Audience(

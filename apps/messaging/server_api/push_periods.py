@@ -24,7 +24,7 @@ MENTIONS_ONLY, NOTHING = 1, 5  # what pushes are kept back in the period: all bu
 USER = Param("userId", identifier, required=True)
 
 
-@described(type="string", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")
+@described(type="string", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$", examples=["22:00:00"])
 def time_of_day(text: str) -> str:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d", text, re.ASCII):
         raise ValueError("must be a time like 23:59:59")

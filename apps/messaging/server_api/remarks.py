@@ -16,6 +16,7 @@ from apps.messaging.server_api.declarations import (
     Call,
     Param,
     Refused,
+    described,
     endpoint,
     identifier,
     integer,
@@ -45,6 +46,7 @@ OF_GROUP = Param("groupId", identifier, required=True)
 remark_of = text(REMARK_MAX)
 
 
+@described(type="string", examples=['[{"id": "bob", "remark": "Bobby"}]'])
 def remarks(given: str) -> dict[str, str]:
     """A JSON array of {"id", "remark"}, of which SDKs capitalise the keys, as one dict."""
     try:

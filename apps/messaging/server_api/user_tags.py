@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from apps.messaging import user_tags
 from apps.messaging.server_api.body import Fields
@@ -30,11 +30,11 @@ class TagsParam(ListParam):
     def value(self, fields: Fields) -> list[str]:
         if self.name not in fields:
             raise Refused(PARAMETER, f"{self.name} is required.")
-        given = [tag for tag in fields[self.name] if tag]
-        return list(dict.fromkeys(super().value({self.name: given})))
+        found: list[str] = Param.value(replace(self, required=False, may_be_empty=False), fields)
+        return found
 
 
-TAGS = TagsParam("tags", text(TAG_MAX), most=TAGS_MAX)
+TAGS = TagsParam("tags", text(TAG_MAX), required=True, may_be_empty=True, most=TAGS_MAX)
 
 
 @endpoint("/user/tag/set", Param("userId", identifier, required=True), TAGS)
@@ -54,7 +54,7 @@ def set_tags_of_many(call: Call) -> Answer:
 @endpoint(
     "/user/tags/get",
     Param("userIds", identifier, required=True, most=ASKED_MAX),
-    answer={"result": {"alice": ["Beijing", "vip"], "bob": []}},
+    answer={"result": {"<userId>": ["vip"]}},
 )
 def get_tags(call: Call) -> Answer:
     """The tags of each of the users."""
