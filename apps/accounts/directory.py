@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from apps.accounts.models import Change, Tenant, User
 from apps.accounts.snapshot import Renewed
@@ -68,11 +68,11 @@ class Directory:
         return self._restricted.get((tenant_id, user_id), NO_RESTRICTION)
 
 
-# In the order of TenantEntry.
-_COLUMNS = (
-    *("pk", "name", "app_key", "app_secret", "state", "cluster", "group_size", "whitelist_only"),
-    *("call_rate", "message_rate", "connections_max", "users_max", "groups_max"),
-)
+_COLUMNS = ("state", *(column.name for column in fields(TenantEntry) if column.name != "locked"))
+
+
+def _entry(*, state: str, **row: Any) -> TenantEntry:
+    return TenantEntry(**row, locked=state == Tenant.State.LOCKED)
 
 
 def read_directory(previous: Directory | None) -> Directory:
@@ -82,10 +82,7 @@ def read_directory(previous: Directory | None) -> Directory:
         return previous
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
-    tenants = [
-        TenantEntry(pk, name, app_key, app_secret, state == Tenant.State.LOCKED, *rest)
-        for pk, name, app_key, app_secret, state, *rest in Tenant.objects.values_list(*_COLUMNS)
-    ]
+    tenants = [_entry(**row) for row in Tenant.objects.values(*_COLUMNS)]
     return Directory(
         version,
         {tenant.app_key: tenant for tenant in tenants},
