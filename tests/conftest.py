@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,9 @@ import redis
 from bench.stack import Stack, running
 from imcloud import child, embedded
 from imcloud.config import Config, read
-from tests.browser.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from tests.browser.object_store import ObjectStore
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER = ROOT / "tests" / "browser"
@@ -194,14 +196,16 @@ class WholeStack(Stack):
 
 
 @pytest.fixture(scope="session")
-def object_store() -> Iterator[ObjectStore]:
+def object_store() -> Iterator["ObjectStore"]:
     """Where the clients of `stack` put their files."""
+    from tests.browser.object_store import ObjectStore  # it loads botocore, which few runs need
+
     with contextlib.closing(ObjectStore()) as store:
         yield store
 
 
 @pytest.fixture(scope="session")
-def stack(object_store: ObjectStore) -> Iterator[WholeStack]:
+def stack(object_store: "ObjectStore") -> Iterator[WholeStack]:
     """One whole stack for all tests that only talk to it; those that break one start their own."""
     with running(DATA / "stack", **object_store.settings) as started:
         yield WholeStack(started.data, started.process, started.log)
