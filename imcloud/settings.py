@@ -119,6 +119,9 @@ STORAGE_SECRET = CONFIG.storage_secret
 STORAGE_LIFETIME = CONFIG.storage_lifetime  # s
 STORAGE_SIZE = CONFIG.storage_size  # bytes
 UPLOAD_TARGET = CONFIG.upload_target
+WEBHOOK_PRIVATE = CONFIG.webhook_private
+WEBHOOK_KEPT = CONFIG.webhook_kept  # days
+WEBHOOK_CA = CONFIG.webhook_ca
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

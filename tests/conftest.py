@@ -161,9 +161,10 @@ def content_types(request: pytest.FixtureRequest) -> None:
 def nothing_known() -> None:
     """What an earlier test had in its databases: their versions begin again, and may be the same ones."""
     from apps.accounts.directory import directory
+    from apps.accounts.webhooks import table
     from apps.messaging.tenant_rules import rules
 
-    directory._value = rules._value = None
+    directory._value = rules._value = table._value = None
 
 
 @pytest.fixture

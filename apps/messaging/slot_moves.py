@@ -31,6 +31,7 @@ from django.utils import timezone
 from apps.messaging import changes, exchange, log
 from apps.messaging.log import COLUMNS, Place, Unavailable
 from apps.messaging.models import CHANGES, GROUPS, MOVED, UNSEEN, ExchangeGap
+from apps.messaging.webhooks import routing
 from apps.routing import hints, placement
 from apps.routing.envelope import Hint, feed_group, hint_message
 from apps.routing.models import Slot, SlotMove
@@ -119,6 +120,7 @@ def _catch_up(move: SlotMove) -> bool:
     head = log.of(move.source.name).run(give_up, within=WITHIN)
     while move.copied < head:
         _copy_page(move, head)
+    routing.catch_up(move.source.name)  # of what came with its slot, nobody else's server is told
     _copy_others(move)
     move.step = Step.SWITCH
     return True
@@ -261,7 +263,8 @@ def _copy_others(move: SlotMove) -> None:
             continue  # the switch knows better
         columns = ", ".join(f'"{f.column}"' for f in model._meta.fields if not isinstance(f, AutoField))
         table = model._meta.db_table
-        sql = f"SELECT {columns} FROM {table} WHERE slot = %s"
+        # In the order in which they were made: those that have an order keep it.
+        sql = f"SELECT {columns} FROM {table} WHERE slot = %s ORDER BY {model._meta.pk.column}"  # type: ignore[union-attr]
         rows = log.of(move.source.name).read(sql, (move.number,), within=WITHIN)  # type: ignore[arg-type]
         found.append((table, columns, rows))
     at = log.of(move.source.name).read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from celery import shared_task, signals
+from celery import current_app, shared_task, signals
 from google.protobuf.message import DecodeError
 
+from apps.accounts import webhooks
 from apps.accounts.directory import directory
 from apps.messaging import changes, chatroom_life, compensation, exchange, log, online_status, slot_moves
 from apps.messaging.log import Appended, Elsewhere, Entry, Unavailable
@@ -43,6 +44,7 @@ from apps.messaging.methods import (
 )
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.tenant_rules import rules
+from apps.messaging.webhooks import deliveries, dispatcher, events, routing
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -60,6 +62,7 @@ from apps.routing.topology import ANSWER, DELIVER
 
 logger = logging.getLogger(__name__)
 
+DISPATCH = "messaging.dispatch_webhooks"
 APPEND_WITHIN = 3.0  # s that a batch waits for a database that is away; less than a batch's life
 
 HINT_BYTES = 1 << 20  # of replies in one hint: Redis cuts a subscriber off that is 32 MB behind
@@ -95,6 +98,7 @@ QUERY_METHODS: Mapping[str, AnswerQuery] = {
     "readFeed": gateways.read_feed,
     "ackCursor": gateways.move_cursors,
     "presence": online.presence_changed,
+    "sessions": events.sessions_changed,
     **settings.METHODS,
     **conversation_states.METHODS,
     **blacklist.METHODS,
@@ -156,14 +160,18 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
     now = time.time_ns() // 1_000_000
     entries: list[tuple[int, Entry]] = []
     rows: list[Row] = []
+    status: list[Request] = []
     for (index, request), verdict in zip(new, _verdicts(batch.server_set, new), strict=True):
         if isinstance(verdict, Refused):
             answers.append(Answer(index, verdict.status, now))
         elif isinstance(verdict, Status):
             answers.append(Answer(index, 0, now))
             rows.append(_status_row(request, verdict, now))
+            status.append(request)
         else:
             entries.append((index, verdict))
+    if status and webhooks.table.current.of:
+        routing.status_messages(batch.server_set, status, now)
     appended = _append(batch.server_set, entries, answers)
     if appended is None:
         return Hint(batch.server_set, 0, 0, rows, batch.gateway, batch.number, answers), 0
@@ -282,12 +290,14 @@ def sweep(server_set: str) -> None:
     gateways.forget_devices(server_set)
     changes.forget(server_set)
     online_status.forget(server_set)
+    deliveries.sweep(server_set)
 
 
 @shared_task(name="messaging.reconcile_online")
 def reconcile_online(server_set: str) -> None:
     """Timed: tell watchers of changes that no gateway has told."""
     online_status.reconcile(server_set)
+    events.reconcile(server_set)
 
 
 @shared_task(name="messaging.sweep_chatroom_members")
@@ -302,8 +312,24 @@ def sweep_chatrooms(server_set: str) -> None:
     chatroom_life.sweep_rooms(server_set)
 
 
+@shared_task(name="messaging.webhooks")
+def tend_webhooks(server_set: str) -> None:
+    """Timed: have the SET's webhook workers look after what tenants' servers are to be told."""
+    if webhooks.table.current.of:
+        current_app.send_task(
+            DISPATCH, args=(server_set,), queue=f"{server_set}.webhooks", expires=5.0, ignore_result=True
+        )
+
+
+@shared_task(name=DISPATCH)
+def dispatch_webhooks(server_set: str) -> None:
+    """By a webhook worker: go on, or be there in case that the one who does stops."""
+    dispatcher.tend(server_set)
+
+
 @signals.worker_init.connect(weak=False)
 def know_rules(**_: Any) -> None:
     """A worker begins: it is to know at once what holds in tenants."""
     directory.start()
     rules.start()
+    webhooks.table.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 
 from apps.routing import metrics
@@ -11,6 +12,7 @@ from apps.routing.lanes import Lanes
 from apps.routing.protocol.messages import CHATROOM, DISCUSSION, GROUP, SYSTEM, downstream
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
 from apps.routing.rooms import Rooms
+from apps.routing.session_news import LOGOUT, OFFLINE, ONLINE
 from apps.routing.sessions import Connection
 from apps.routing.topology import Snapshot
 
@@ -33,11 +35,16 @@ def _downstream(row: Row) -> bytes:
     )
 
 
+def _note_nothing(connection: Connection, status: int, at: int) -> None:
+    """Whoever wants to know sets Hub.note."""
+
+
 class Hub:
     """All connections of this process."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        self.note: Callable[[Connection, int, int], None] = _note_nothing  # who begins and ends, at ms
         self.rooms = Rooms(lanes)
         self.connections: dict[str, Connection] = {}
         self.users: dict[tuple[int, str], list[Connection]] = {}
@@ -59,6 +66,7 @@ class Hub:
         metrics.CONNECTIONS_OPENED.add(1, str(connection.generation))
         self.users.setdefault(key, []).append(connection)
         self.changed.add(key)
+        self.note(connection, ONLINE, connection.since)
 
     @staticmethod
     def yield_to(other: Connection, platform: str, device: str, newer_id: str, since: int) -> None:
@@ -81,6 +89,8 @@ class Hub:
         if self.connections.pop(connection.id, None) is not None:
             metrics.CONNECTIONS.add(-1, str(connection.generation))
             self.changed.add(key)
+            status = LOGOUT if connection.logged_out else OFFLINE
+            self.note(connection, status, time.time_ns() // 1_000_000)
             self._note_cursor(connection)
         self.busy.discard(connection)
         self._regroup(connection, None)

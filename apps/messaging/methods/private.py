@@ -9,7 +9,7 @@ from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing
 from apps.messaging.models import PRIVATE, TO_SELF
 from apps.messaging.tenant_rules import Rule, rules
-from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
+from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request, source
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
@@ -49,7 +49,7 @@ def _verdict(request: Request, blocked: set[tuple[int, str, str]]) -> Verdict:
         kind=PRIVATE,
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3 | special,
+        flags=up.sessionId & 3 | special | source(request.options),
         method=request.method,
         up=request.payload,
         seen=request.seen,
