@@ -209,6 +209,8 @@ def post(
     try:
         status, answer = _post(url, body, content_type, tenant, ids, timeout)
         note = f"HTTP {status}"
+        if time.monotonic() > _calls[thread][0]:  # what was cut off looks like an end
+            status, answer, note = 0, b"", "timeout"
     except NotAllowed as error:
         status, answer, note = 0, b"", f"not allowed: {error}"
     except Exception as error:
