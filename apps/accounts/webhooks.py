@@ -29,7 +29,11 @@ class Hooks(NamedTuple):
     def judges(self, channel: str, classname: str) -> bool:
         """Whether the pre-message hook is asked about such a message."""
         classes = self.judge_classes
-        return _listed(channel, self.judge_kinds) and (not classes or _listed(classname, classes))
+        return self.covers(channel) and (not classes or _listed(classname, classes))
+
+    def covers(self, channel: str) -> bool:
+        """Whether it is asked about some message of such conversations."""
+        return bool(self.judge_url) and _listed(channel, self.judge_kinds)
 
 
 def _listed(name: str, names: str) -> bool:

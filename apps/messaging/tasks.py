@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from celery import current_app, shared_task, signals
+from celery import current_app, current_task, shared_task, signals
 from google.protobuf.message import DecodeError
 
 from apps.accounts import webhooks
@@ -44,7 +44,7 @@ from apps.messaging.methods import (
 )
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.tenant_rules import rules
-from apps.messaging.webhooks import deliveries, dispatcher, events, routing
+from apps.messaging.webhooks import deliveries, dispatcher, events, judging, routing
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -123,6 +123,8 @@ def deliver(data: bytes) -> None:
         new = [(i, r) for i, r in enumerate(batch.requests) if r.uid not in known]
         # A message that an earlier try stored is not judged again: its sender may have been blocked since.
         answers = [_stored(i, *known[r.uid]) for i, r in enumerate(batch.requests) if r.uid in known]
+        if webhooks.table.current.judged:
+            new = _hand_over(batch, new, answers)
         hint, exported = _store(batch, new, answers)
     except Unavailable as error:
         logger.error("batch %s/%d refused: %s", batch.gateway, batch.number, error)
@@ -133,6 +135,23 @@ def deliver(data: bytes) -> None:
         hint = _answering(batch, [Answer(i, AckStatus.FAILED) for i in range(len(batch.requests))])
     hints.tell(feed_group(batch.server_set), hint_message(hint))
     exchange.wake(batch.server_set, hint.upto, exported)
+
+
+def _hand_over(
+    batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]
+) -> Sequence[tuple[int, Request]]:
+    """Give what a tenant's server is to be asked about to this node's webhook worker; the others."""
+    free, held = judging.divide(new)
+    if held:
+        info = (current_task and current_task.request.delivery_info) or {}
+        own = str(info.get("routing_key") or "")
+        queue = f"{own.removesuffix('.message')}.webhook" if own else f"{batch.server_set}.webhooks"
+        try:
+            judging.hand_over(batch, [request for _, request in held], queue)
+        except Exception as error:
+            logger.error("%d messages are not judged: %s", len(held), error)
+            answers += [Answer(i, AckStatus.BUSY) for i, _ in held]
+    return free
 
 
 def _expired(batch: Batch, kind: str) -> bool:
@@ -325,6 +344,13 @@ def tend_webhooks(server_set: str) -> None:
 def dispatch_webhooks(server_set: str) -> None:
     """By a webhook worker: go on, or be there in case that the one who does stops."""
     dispatcher.tend(server_set)
+
+
+@shared_task(name=judging.JUDGE)
+def judge(data: bytes) -> None:
+    """By a webhook worker: have tenants' servers say whether these messages may be delivered."""
+    batch = Batch.unpack(data)
+    judging.of(batch.server_set, _verdicts, _append, _status_row).take(batch)
 
 
 @signals.worker_init.connect(weak=False)

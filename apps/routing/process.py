@@ -176,6 +176,7 @@ class Process:
             "drop": self._on_drop,
             "newer": self._on_newer,
             "signal": self._on_signal,
+            "judged": self._on_judged,
             "room": self.hub.rooms.told,
         }
         while True:
@@ -239,6 +240,9 @@ class Process:
             for connection in self.hub.users.get((tenant, user), ()):
                 if connection.id != but:
                     connection.signal(topic, payload)
+
+    def _on_judged(self, message: dict[str, Any]) -> None:
+        self.lanes.judged(message["answers"])
 
     def _on_newer(self, message: dict[str, Any]) -> None:
         for tenant, user, platform, device, newer_id, since in message["connections"]:
