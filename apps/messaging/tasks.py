@@ -138,8 +138,8 @@ def deliver(data: bytes) -> None:
 
 
 def _hand_over(
-    batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answer]
-) -> Sequence[tuple[int, Request]]:
+    batch: Batch, new: list[tuple[int, Request]], answers: list[Answer]
+) -> list[tuple[int, Request]]:
     """Give what a tenant's server is to be asked about to this node's webhook worker; the others."""
     free, held = judging.divide(new)
     if held:

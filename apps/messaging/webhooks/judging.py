@@ -33,7 +33,7 @@ from apps.messaging import exchange, log
 from apps.messaging.log import Appended, Entry, Unavailable
 from apps.messaging.methods import Refused, Status, Verdict
 from apps.messaging.models import CHANGES, TO_SELF
-from apps.messaging.webhooks import sending
+from apps.messaging.webhooks import routing, sending
 from apps.messaging.webhooks.routing import CHANNELS, SOURCE_NAMES
 from apps.routing import hints, metrics
 from apps.routing.envelope import FROM_SERVER, SOURCES, Batch, Hint, Request, Row, feed_group, hint_message
@@ -248,6 +248,7 @@ class Judge:
                 self._refused[held.request.uid] = verdict.status
             elif isinstance(verdict, Status):
                 rows.append(self._status_row(held.request, verdict, now))
+                routing.status_messages(self.server_set, [held.request], now)
                 answers.append((held, 0))
             else:
                 entries.append((place, verdict))

@@ -87,7 +87,8 @@ def route(of: log.Log) -> bool:
 
 
 def catch_up(server_set: str) -> None:
-    """Read all that there is by now. Raises Unavailable."""
+    """Read all that there is by now, for whoever wants to be told by now. Raises Unavailable."""
+    webhooks.table.renew()
     while route(log.of(server_set)):
         pass
 

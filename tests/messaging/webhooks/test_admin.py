@@ -62,7 +62,7 @@ def test_dead_letters_are_found_and_told_again_one_or_a_range(
     settle(set1)
     assert [state for (state,) in rows("state")] == [State.DEAD] * 5
     ids = [id_ for (id_,) in rows("id")]
-    page = browser.get(reverse(LIST), {"state__exact": State.DEAD, "q": uids[3]}).content.decode()
+    page = browser.get(reverse(LIST), {"state__exact": str(State.DEAD.value), "q": uids[3]}).content.decode()
     assert uids[3] in page and uids[2] not in page
     body = browser.get(reverse("admin:messaging_webhookdelivery_change", args=(ids[3],))).content.decode()
     assert "HTTP 500" in body and "objectName" in body

@@ -30,8 +30,8 @@ from tests.messaging.webhooks.receiver import Answer, Call, Receiver
 
 ALICE, BOB, CAROL = users("set1", 3)
 GATEWAY = "gateway.77"
-YES = (200, {}, b'{"pass": 1}')
-NO = (200, {}, b'{"pass": 0}')
+YES: Answer = (200, {}, b'{"pass": 1}')
+NO: Answer = (200, {}, b'{"pass": 0}')
 BUSY, SENSITIVE = AckStatus.BUSY, AckStatus.SENSITIVE_WORD
 
 
