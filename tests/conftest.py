@@ -194,5 +194,5 @@ class WholeStack(Stack):
 @pytest.fixture(scope="session")
 def stack() -> Iterator[WholeStack]:
     """One whole stack for all tests that only talk to it; those that break one start their own."""
-    with running(DATA / "stack") as started:
+    with running(DATA / "stack", WEBHOOK_PRIVATE="1") as started:
         yield WholeStack(started.data, started.process, started.log)

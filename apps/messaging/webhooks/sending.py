@@ -31,7 +31,7 @@ ANSWER_MAX = 256 << 10  # bytes of an answer that are read: a message of 128 KiB
 RESOLVED_FOR = 10.0  # s that a name's addresses are remembered
 NAMES_MAX = 4096  # names remembered
 POOLS_MAX = 256  # receivers to which connections are kept
-CONNECTIONS_KEPT = 8  # to one receiver
+CONNECTIONS_KEPT = 32  # to one receiver: what dispatcher and judge need at most
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JSON = "application/json; charset=utf-8"
 _PORTS = {"http": 80, "https": 443}
