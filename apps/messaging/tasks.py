@@ -309,7 +309,7 @@ def sweep(server_set: str) -> None:
     gateways.forget_devices(server_set)
     changes.forget(server_set)
     online_status.forget(server_set)
-    deliveries.sweep(server_set)
+    deliveries.sweep(log.of(server_set))
 
 
 @shared_task(name="messaging.reconcile_online")

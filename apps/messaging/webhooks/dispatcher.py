@@ -34,11 +34,12 @@ CONCURRENCY = 8  # calls to one receiver at a time
 THREADS = 256  # calls of this process at a time
 RUN = 50  # rows of one key that one turn of a thread tells
 TURN = 5.0  # s after which a thread leaves the rest of them to the next turn
-RUN_BYTES = 1 << 20  # of rows read for one receiver together
+RUN_BYTES = 1 << 20  # of rows read for one receiver together …
+READ_BYTES = 32 << 20  # … and for all of them
 BREAK_AFTER = 10  # failures in a row after which a receiver is left alone …
 OPEN_FOR = 60.0  # … for so many s
 PAUSE = 0.1  # s between two looks at the log when nothing happens
-MEASURE = 5.0  # s
+MEASURE = 5.0  # s between two measurements, and two turns of tidying up
 ASK_AGAIN = 1.0  # s between two looks whether the other dispatcher is still there
 LOCK = 0x7765_6268  # of the one dispatcher of a SET's database
 
@@ -106,7 +107,7 @@ class Dispatcher:
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._unrecorded: list[Told] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook")
-        self._measured_at = float("-inf")
+        self._tidied_at = float("-inf")
 
     @property
     def out(self) -> int:
@@ -126,7 +127,7 @@ class Dispatcher:
         more = routing.route(self._log)
         noted = self._note()
         began = self._begin()
-        self._measure()
+        self._tidy()
         return more or noted or began
 
     def wait(self, seconds: float) -> None:
@@ -155,7 +156,8 @@ class Dispatcher:
         now = time.monotonic()
         free = {key: each for key, each in self._receivers.items() if each.room(now) > 0}
         passed = [key for each in free.values() for key in each.passed(now)]
-        rows = deliveries.following(self._log, list(free), passed, RUN, RUN_BYTES)
+        most = min(RUN_BYTES, READ_BYTES // max(len(free), 1))
+        rows = deliveries.following(self._log, list(free), passed, RUN, most)
         runs: dict[tuple[int, int, int], list[Waiting]] = {}
         for row in rows:
             runs.setdefault((row.tenant, row.hook, row.key), []).append(row)
@@ -210,15 +212,16 @@ class Dispatcher:
         self._unrecorded = []
         return True
 
-    def _measure(self) -> None:
+    def _tidy(self) -> None:
         now = time.monotonic()
-        if now - self._measured_at >= MEASURE:
-            self._measured_at = now
+        if now - self._tidied_at >= MEASURE:
+            self._tidied_at = now
             waiting, age = deliveries.measure(self._log)
             metrics.WEBHOOKS_WAITING.put(waiting, self._log.server_set)
             metrics.WEBHOOKS_AGE.put(age, self._log.server_set)
             broken = sum(each.broken for each in self._receivers.values())
             metrics.WEBHOOKS_PAUSED.put(broken, self._log.server_set)
+            deliveries.sweep(self._log)
 
 
 _OUTCOMES = {State.WAITING: "failed", State.DELIVERED: "delivered", State.DEAD: "dead"}

@@ -9,7 +9,7 @@ import pytest
 from apps.accounts import webhooks
 from apps.accounts.directory import directory
 from apps.accounts.models import Tenant, Webhooks
-from apps.messaging import log
+from apps.messaging import log, slot_moves
 from apps.messaging.log import Log
 from apps.messaging.webhooks.dispatcher import Dispatcher
 from tests.messaging.webhooks.receiver import Receiver
@@ -22,6 +22,12 @@ def receiver() -> Iterator[Receiver]:
     made = Receiver()
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def moved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that has moved is cleaned up without waiting for gateways."""
+    monkeypatch.setattr(slot_moves, "SETTLE", 0.0)
 
 
 @pytest.fixture

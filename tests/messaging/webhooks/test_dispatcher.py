@@ -309,6 +309,6 @@ def test_what_has_waited_for_a_day_is_given_up_and_what_ended_long_ago_is_forgot
             "UPDATE messaging_webhookdelivery SET made = %s, state = %s WHERE id = %s RETURNING id",
             (made, state, id_),
         )
-    deliveries.sweep("set1")
+    deliveries.sweep(sets["set1"])
     assert rows("state") == [(State.DEAD,), (State.WAITING,), (State.DELIVERED,)]
     assert "given up" in rows("tries")[0][0]

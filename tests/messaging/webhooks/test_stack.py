@@ -13,7 +13,7 @@ import pytest
 from apps.routing.protocol.packets import AckStatus
 from bench.client import Client, text_message, websocket_url
 from bench.tokens import App
-from tests.conftest import WholeStack
+from tests.conftest import WholeStack, wait_for
 from tests.messaging.webhooks.receiver import Answer, Call, Receiver
 
 PATIENCE = 60.0  # s; the first webhook workers have to start
@@ -94,6 +94,4 @@ def _sessions(receiver: Receiver, user: str) -> list[dict[str, Any]]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.02)
+    await asyncio.to_thread(wait_for, condition, PATIENCE, "it does not come to that")
