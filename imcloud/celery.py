@@ -19,6 +19,7 @@ def timed_work(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
         "messaging.compensate": 1.0,
         "messaging.exchange": 1.0,
         "messaging.move_slots": 1.0,
+        "messaging.webhooks": 1.0,
         "messaging.sweep_chatroom_members": 5.0,
         "messaging.reconcile_online": 15.0,
         "messaging.sweep_chatrooms": 60.0,

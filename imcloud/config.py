@@ -292,6 +292,19 @@ class Config:
         number(1, 5 << 30), "104857600", "Bytes that an uploaded file may have at most."
     )
 
+    webhook_private: bool = option(
+        flag,
+        "0",
+        "1 lets webhooks be sent to private, loopback and link-local addresses too: whoever may set a "
+        "tenant's webhooks then reaches what is inside of your network.",
+    )
+    webhook_kept: int = option(
+        number(1, 365), "7", "Days for which the log of webhook deliveries, dead letters too, is kept."
+    )
+    webhook_ca: str = option(
+        text, "", "A file with the certificates of authorities that webhooks trust.", "the system's"
+    )
+
     @property
     def upload_target(self) -> str:
         """What SDKs read of it in navigation: JSON, empty without a store."""

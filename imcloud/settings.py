@@ -122,6 +122,9 @@ STORAGE_LIFETIME = CONFIG.storage_lifetime  # s
 STORAGE_SIZE = CONFIG.storage_size  # bytes
 UPLOAD_TARGET = CONFIG.upload_target
 HISTORY_FOLDER = DATA_DIR / "history"
+WEBHOOK_PRIVATE = CONFIG.webhook_private
+WEBHOOK_KEPT = CONFIG.webhook_kept  # days
+WEBHOOK_CA = CONFIG.webhook_ca
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

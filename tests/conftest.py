@@ -165,10 +165,11 @@ def content_types(request: pytest.FixtureRequest) -> None:
 def nothing_known() -> None:
     """What an earlier test had in its databases: their versions begin again, and may be the same ones."""
     from apps.accounts.directory import directory
+    from apps.accounts.webhooks import table
     from apps.messaging.sensitive_words import words
     from apps.messaging.tenant_rules import rules
 
-    directory._value = rules._value = words._value = None
+    directory._value = rules._value = words._value = table._value = None
 
 
 @pytest.fixture
@@ -207,5 +208,5 @@ def object_store() -> Iterator["ObjectStore"]:
 @pytest.fixture(scope="session")
 def stack(object_store: "ObjectStore") -> Iterator[WholeStack]:
     """One whole stack for all tests that only talk to it; those that break one start their own."""
-    with running(DATA / "stack", **object_store.settings) as started:
+    with running(DATA / "stack", WEBHOOK_PRIVATE="1", **object_store.settings) as started:
         yield WholeStack(started.data, started.process, started.log)

@@ -7,11 +7,12 @@ Whatever that directory holds is changed inside `changing()`, which makes every 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import connections, models, router, transaction
 from django.db.models.functions import Now
 from django.dispatch import Signal
@@ -148,6 +149,79 @@ class Tenant(models.Model):
         self.secret_rotated_at = timezone.now()
         self.save(update_fields=["app_secret", "secret_rotated_at"])
         return self.app_secret
+
+
+class Webhooks(models.Model):
+    """Where a tenant's own server is told of what happens here, and asked; docs/webhooks.md is the contract.
+
+    Every process has all of them in memory (apps.accounts.webhooks).
+    """
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE)
+    messages_url = models.CharField(
+        "message routing", max_length=512, blank=True, help_text="Is sent every message that is stored."
+    )
+    from_server = models.BooleanField(
+        "also the server's own", default=False, help_text="Messages that came by the server API are sent too."
+    )
+    status_messages = models.BooleanField(
+        "also status messages", default=False, help_text="Messages that are not stored are sent too."
+    )
+    online_url = models.CharField(
+        "online status", max_length=512, blank=True, help_text="Is sent who comes and who goes."
+    )
+    chatrooms_url = models.CharField(
+        "chatroom status", max_length=512, blank=True, help_text="Is sent what becomes of chatrooms."
+    )
+    judge_url = models.CharField(
+        "pre-message hook",
+        max_length=512,
+        blank=True,
+        help_text="Is asked whether a client's message may be delivered, before it is stored.",
+    )
+    judge_kinds = models.CharField(
+        "of conversations",
+        max_length=64,
+        default="PERSON,GROUP,TEMPGROUP",
+        help_text="Which it is asked about: PERSON, PERSONS (discussions), GROUP, TEMPGROUP (chatrooms).",
+    )
+    judge_classes = models.CharField(
+        "of object names",
+        max_length=1024,
+        blank=True,
+        help_text="Which it is asked about, separated by commas, such as RC:TxtMsg; empty: all.",
+    )
+    judge_timeout = models.PositiveSmallIntegerField(
+        "timeout",
+        default=5000,
+        validators=[MinValueValidator(100), MaxValueValidator(5000)],
+        help_text="Milliseconds.",
+    )
+    judge_open = models.BooleanField(
+        "deliver without an answer",
+        default=True,
+        help_text="What becomes of a message when there is no good answer in time: delivered, or refused.",
+    )
+    messages_since = models.BigIntegerField(
+        default=0, editable=False, help_text="ms; messages before it are not sent."
+    )
+
+    class Meta:
+        verbose_name = verbose_name_plural = "webhooks"
+
+    def __str__(self) -> str:
+        return f"webhooks of {self.tenant}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with changing():
+            before = Webhooks.objects.filter(pk=self.pk).values_list("messages_url", flat=True).first()
+            if self.messages_url and not before:
+                self.messages_since = time.time_ns() // 1_000_000
+            super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with changing():
+            return super().delete(*args, **kwargs)
 
 
 class User(models.Model):

@@ -48,6 +48,7 @@ from apps.messaging.models import (
     Watch,
     WhiteEntry,
 )
+from apps.messaging.webhooks import admin as webhooks  # noqa: F401  its pages are registered with these
 from apps.routing import room_members
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.set_tables import OfASet, SetFilter

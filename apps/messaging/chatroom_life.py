@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from apps.messaging import chatroom_entries, chatrooms, log
 from apps.messaging.models import Chatroom
+from apps.messaging.webhooks import events
 from apps.routing import room_members
 from apps.routing.topology import home
 
@@ -16,8 +17,9 @@ logger = logging.getLogger(__name__)
 GONE_A_TURN = 1000  # members that one turn of the timed work takes out
 
 
-def leave(server_set: str, tenant: int, room: str, users: Sequence[str]) -> None:
+def leave(server_set: str, tenant: int, room: str, users: Sequence[str], why: int = events.BY_CALL) -> None:
     """Users are out of a room, and what is to go with them."""
+    chatrooms.note_members(server_set, tenant, room, events.LEFT, why, users)
     room_members.leave(server_set, tenant, room, users)
     chatroom_entries.owners_left(server_set, tenant, room, users)
 
@@ -25,7 +27,7 @@ def leave(server_set: str, tenant: int, room: str, users: Sequence[str]) -> None
 def block(server_set: str, tenant: int, room: str, users: Sequence[str], until: int) -> None:
     """Users may not enter a room, and are out of it."""
     chatrooms.restrict(server_set, tenant, room, chatrooms.Kind.BLOCKED, users, until)
-    leave(server_set, tenant, room, users)
+    leave(server_set, tenant, room, users, events.BLOCKED)
     chatrooms.tell(tenant, room, removed=list(users))
 
 
@@ -40,12 +42,15 @@ def sweep_members(server_set: str) -> None:
             del known[tenant, room, user]
     # Of a room that has moved, another SET's members are told of.
     stay = [its is None or its.has(chatrooms.Kind.KEPT) for its in known.values()]
-    if known:
-        room_members.take_out(server_set, list(known), stay=stay)
     left: dict[tuple[int, str], list[str]] = defaultdict(list)
     for (tenant, room, user), stays in zip(known, stay, strict=True):
         if not stays:
             left[tenant, room].append(user)
+    for (tenant, room), users in left.items():
+        if known[tenant, room, users[0]] is not None:
+            chatrooms.note_members(server_set, tenant, room, events.LEFT, events.BY_ITSELF, users)
+    if known:
+        room_members.take_out(server_set, list(known), stay=stay)
     for (tenant, room), users in left.items():
         chatroom_entries.owners_left(server_set, tenant, room, users)
 

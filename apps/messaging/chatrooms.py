@@ -17,6 +17,7 @@ import psycopg
 
 from apps.messaging import log
 from apps.messaging.models import CHATROOM, Chatroom, ChatroomUser
+from apps.messaging.webhooks import events
 from apps.routing import hints, room_members
 from apps.routing.envelope import ELSEWHERE
 from apps.routing.topology import slot
@@ -104,6 +105,26 @@ def hold(connection: psycopg.Connection[Any], tenant: int, room: str) -> int:
     return int(at)
 
 
+def note_members(
+    server_set: str, tenant: int, room: str, kind: int, status: int, users: Sequence[str]
+) -> None:
+    """Users are about to come or to leave: the tenant's server is to be told of those who do.
+
+    Before, since who dies in between does it again: it is told twice rather than not at all.
+    """
+    if not (users and events.tells_rooms(tenant)):
+        return
+    there = room_members.are_members(tenant, room, users)
+    concerned = [user for user, is_in in zip(users, there, strict=True) if is_in != (kind == events.JOINED)]
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        hold(connection, tenant, room)
+        events.put_room(connection, tenant, room, kind, status, concerned)
+
+    if concerned:
+        log.of(server_set).run(work, within=WITHIN)
+
+
 # --- rooms
 
 _CREATE = """
@@ -132,7 +153,8 @@ def create(
         created = hold(connection, tenant, room)
         values = {"tenant": tenant, "room": room, "slot": slot(str(tenant), room), "name": name}
         values |= {"created": created, "destroyed": destroyed, "destroy_after": destroy_after, "muted": muted}
-        connection.execute(_CREATE, values)
+        if connection.execute(_CREATE, values).rowcount:
+            events.put_room(connection, tenant, room, events.CREATED, events.BY_CALL, ())
 
     log.of(server_set).run(work, within=WITHIN)
     room_members.note_active(server_set, [(tenant, room)])
@@ -148,6 +170,9 @@ def destroy(server_set: str, tenant: int, room: str, how: int = DESTROYED_BY_HAN
         existed = connection.execute(sql, (tenant, room)).rowcount > 0
         for table in ("messaging_chatroomuser", "messaging_chatroomentry"):
             connection.execute(f"DELETE FROM {table} WHERE tenant = %s AND room = %s", (tenant, room))
+        if existed:
+            status = events.TIME_OVER if how == DESTROYED_BY_ITSELF else events.BY_CALL
+            events.put_room(connection, tenant, room, events.DESTROYED, status, ())
         return existed
 
     if log.of(server_set).run(work, within=WITHIN):

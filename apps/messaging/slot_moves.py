@@ -42,6 +42,7 @@ from apps.messaging.models import (
     InboxTime,
     ListCursor,
 )
+from apps.messaging.webhooks import routing
 from apps.routing import hints, placement
 from apps.routing.envelope import Hint, Row, feed_group, hint_message
 from apps.routing.models import Slot, SlotMove
@@ -135,6 +136,7 @@ def _catch_up(move: SlotMove) -> bool:
         _tell(move.source.name, gone.before, gone.upto, gone.rows)
     while move.copied < head:
         _copy_page(move, head)
+    routing.catch_up(move.source.name)  # of what came with its slot, nobody else's server is told
     _copy_others(move)
     move.step = Step.SWITCH
     return True
@@ -292,7 +294,8 @@ def _copy_others(move: SlotMove) -> None:
             continue  # the switch knows better; the list reads this log anew; see _PUT_TIMES
         columns = ", ".join(f'"{f.column}"' for f in model._meta.fields if not isinstance(f, AutoField))
         table = model._meta.db_table
-        sql = f"SELECT {columns} FROM {table} WHERE slot = %s"
+        # In the order in which they were made: those that have an order keep it.
+        sql = f"SELECT {columns} FROM {table} WHERE slot = %s ORDER BY {model._meta.pk.column}"  # type: ignore[union-attr]
         rows = log.of(move.source.name).read(sql, (move.number,), within=WITHIN)  # type: ignore[arg-type]
         found.append((table, columns, rows))
     at = log.of(move.source.name).read("SELECT time FROM messaging_head", (), within=WITHIN)[0][0]

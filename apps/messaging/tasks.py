@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from celery import shared_task, signals
+from celery import current_app, current_task, shared_task, signals
 from google.protobuf.message import DecodeError
 
+from apps.accounts import webhooks
 from apps.accounts.directory import directory
 from apps.messaging import (
     changes,
@@ -55,6 +56,7 @@ from apps.messaging.methods import (
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.sensitive_words import words
 from apps.messaging.tenant_rules import rules
+from apps.messaging.webhooks import deliveries, dispatcher, events, judging, routing
 from apps.routing import hints, metrics
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -72,6 +74,7 @@ from apps.routing.topology import ANSWER, DELIVER
 
 logger = logging.getLogger(__name__)
 
+DISPATCH = "messaging.dispatch_webhooks"
 APPEND_WITHIN = 3.0  # s that a batch waits for a database that is away; less than a batch's life
 
 HINT_BYTES = 1 << 20  # of replies in one hint: Redis cuts a subscriber off that is 32 MB behind
@@ -108,6 +111,7 @@ QUERY_METHODS: Mapping[str, AnswerQuery] = {
     "readFeed": gateways.read_feed,
     "ackCursor": gateways.move_cursors,
     "presence": online.presence_changed,
+    "sessions": events.sessions_changed,
     **settings.METHODS,
     **conversation_states.METHODS,
     **blacklist.METHODS,
@@ -133,6 +137,8 @@ def deliver(data: bytes) -> None:
         new = [(i, r) for i, r in enumerate(batch.requests) if r.uid not in known]
         # A message that an earlier try stored is not judged again: its sender may have been blocked since.
         answers = [_stored(i, *known[r.uid]) for i, r in enumerate(batch.requests) if r.uid in known]
+        if webhooks.table.current.judged:
+            new = _hand_over(batch, new, answers)
         hint, exported = _store(batch, new, answers)
     except Unavailable as error:
         logger.error("batch %s/%d refused: %s", batch.gateway, batch.number, error)
@@ -143,6 +149,23 @@ def deliver(data: bytes) -> None:
         hint = _answering(batch, [Answer(i, AckStatus.FAILED) for i in range(len(batch.requests))])
     hints.tell(feed_group(batch.server_set), hint_message(hint))
     exchange.wake(batch.server_set, hint.upto, exported)
+
+
+def _hand_over(
+    batch: Batch, new: list[tuple[int, Request]], answers: list[Answer]
+) -> list[tuple[int, Request]]:
+    """Give what a tenant's server is to be asked about to this node's webhook worker; the others."""
+    free, held = judging.divide(new)
+    if held:
+        info = (current_task and current_task.request.delivery_info) or {}
+        own = str(info.get("routing_key") or "")
+        queue = f"{own.removesuffix('.message')}.webhook" if own else f"{batch.server_set}.webhooks"
+        try:
+            judging.hand_over(batch, [request for _, request in held], queue)
+        except Exception as error:
+            logger.error("%d messages are not judged: %s", len(held), error)
+            answers += [Answer(i, AckStatus.BUSY) for i, _ in held]
+    return free
 
 
 def _expired(batch: Batch, kind: str) -> bool:
@@ -170,14 +193,18 @@ def _store(batch: Batch, new: Sequence[tuple[int, Request]], answers: list[Answe
     now = time.time_ns() // 1_000_000
     entries: list[tuple[int, Entry]] = []
     rows: list[Row] = []
+    status: list[Request] = []
     for (index, request), verdict in zip(new, _verdicts(batch.server_set, new), strict=True):
         if isinstance(verdict, Refused):
             answers.append(Answer(index, verdict.status, now))
         elif isinstance(verdict, Status):
             answers.append(Answer(index, 0, now))
             rows.append(_status_row(request, verdict, now))
+            status.append(request)
         else:
             entries.append((index, verdict))
+    if status and webhooks.table.current.of:
+        routing.status_messages(batch.server_set, status, now)
     appended = _append(batch.server_set, entries, answers)
     if appended is None:
         return Hint(batch.server_set, 0, 0, rows, batch.gateway, batch.number, answers), 0
@@ -302,12 +329,14 @@ def sweep(server_set: str) -> None:
     exchange.forget(server_set)
     online_status.forget(server_set)
     history_files.sweep()
+    deliveries.sweep(log.of(server_set))
 
 
 @shared_task(name="messaging.reconcile_online")
 def reconcile_online(server_set: str) -> None:
     """Timed: tell watchers of changes that no gateway has told."""
     online_status.reconcile(server_set)
+    events.reconcile(server_set)
 
 
 @shared_task(name="messaging.sweep_chatroom_members")
@@ -322,9 +351,32 @@ def sweep_chatrooms(server_set: str) -> None:
     chatroom_life.sweep_rooms(server_set)
 
 
+@shared_task(name="messaging.webhooks")
+def tend_webhooks(server_set: str) -> None:
+    """Timed: have the SET's webhook workers look after what tenants' servers are to be told."""
+    if webhooks.table.current.of:
+        current_app.send_task(
+            DISPATCH, args=(server_set,), queue=f"{server_set}.webhooks", expires=5.0, ignore_result=True
+        )
+
+
+@shared_task(name=DISPATCH)
+def dispatch_webhooks(server_set: str) -> None:
+    """By a webhook worker: go on, or be there in case that the one who does stops."""
+    dispatcher.tend(server_set)
+
+
+@shared_task(name=judging.JUDGE)
+def judge(data: bytes) -> None:
+    """By a webhook worker: have tenants' servers say whether these messages may be delivered."""
+    batch = Batch.unpack(data)
+    judging.of(batch.server_set, _verdicts, _append, _status_row).take(batch)
+
+
 @signals.worker_init.connect(weak=False)
 def know_rules(**_: Any) -> None:
     """A worker begins: it is to know at once what holds in tenants."""
     directory.start()
     rules.start()
     words.start()
+    webhooks.table.start()

@@ -182,6 +182,9 @@ class Crew:
 
     def look(self, now: float, minimum: int, maximum: int) -> None:
         """Do all that is due; called several times a second, from the thread that starts the workers."""
+        if not (maximum or self.workers or self._leaving):  # there is none, and none is wanted
+            self._size, self._served_at = 0, now
+            return
         self._size = min(max(self._size, minimum), maximum)
         said = b"".join(worker.listen(now) for worker in self.workers.values())
         self._tend(now)

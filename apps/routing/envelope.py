@@ -18,6 +18,24 @@ INCLUDE_SENDER = 4  # the sender's own devices are shown it too
 JOINED = 8  # the connection behind it has joined the chatroom that is its target
 REPEATED = 16  # set by the node: an earlier try of its batch may have done it
 WANTS_GROUPS = 32  # a pull's answer is to tell the user's groups
+# Three bits say what a message was sent with. They are the same ones of Message.flags.
+SOURCES = 7 << 11
+_SERVER = 7
+SOURCE_OF = {
+    "iOS": 1 << 11,
+    "Android": 2 << 11,
+    "Web": 3 << 11,
+    "MiniProgram": 4 << 11,
+    "PC": 5 << 11,
+    "HarmonyOS": 6 << 11,
+    "Server": _SERVER << 11,
+}
+
+
+def source(options: int) -> int:
+    """The bits of Message.flags of what a request with these options was sent with; 0: not known."""
+    return _SERVER << 11 if options & FROM_SERVER else options & SOURCES
+
 
 ELSEWHERE = -1  # Answer.status: the message's slot is another SET's; the gateway sends it there
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from apps.accounts import tokens
 from apps.accounts.directory import directory
 from apps.routing import access_points, metrics, pace, rooms
-from apps.routing.envelope import JOINED, WANTS_GROUPS, Answer, Request
+from apps.routing.envelope import JOINED, SOURCE_OF, WANTS_GROUPS, Answer, Request
 from apps.routing.lanes import Pending
 from apps.routing.methods import METHODS
 from apps.routing.metrics import traffic
@@ -157,7 +157,8 @@ def admit(process: Process, scope: dict[str, Any], send: Any) -> Connection:
     connection.sdk = _name(query, "sdkVer", 16)
     connection.generation = generation(connection.sdk)
     connection.socket = scope.get("imcloud.socket")
-    connection.address = (scope.get("client") or ("",))[0]
+    connection.source = SOURCE_OF.get(connection.platform, 0)
+    connection.address, connection.port = (scope.get("client") or ("", 0))[:2]
     return connection
 
 
@@ -203,6 +204,7 @@ class Handler:
         elif kind is packets.PingReq:
             connection.write(packets.PINGRESP)
         elif kind is packets.Disconnect:
+            connection.logged_out = packet.status == DisconnectStatus.LOGOUT  # type: ignore[union-attr]
             connection.close()
         else:
             raise ProtocolError(f"{kind.__name__} is not for an open connection")
@@ -238,7 +240,7 @@ class Handler:
             target,
             packet.payload,
             "",
-            JOINED if target in connection.rooms else 0,
+            connection.source | (JOINED if target in connection.rooms else 0),
             connection.seen,
             connection.generation,
             acknowledged=acknowledged,

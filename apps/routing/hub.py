@@ -14,6 +14,7 @@ from apps.routing.protocol.messages import CHATROOM, DISCUSSION, GROUP, SYSTEM, 
 from apps.routing.protocol.packets import DisconnectStatus, ProtocolError
 from apps.routing.quotas import quotas
 from apps.routing.rooms import Rooms
+from apps.routing.session_news import LOGOUT, OFFLINE, ONLINE
 from apps.routing.sessions import Connection
 from apps.routing.topology import Snapshot, slot
 
@@ -49,11 +50,16 @@ def _expelled(connection: Connection, restriction: Restriction, now: int) -> Dis
     return None
 
 
+def _note_nothing(connection: Connection, status: int, at: int) -> None:
+    """Whoever wants to know sets Hub.note."""
+
+
 class Hub:
     """All connections of this process."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        self.note: Callable[[Connection, int, int], None] = _note_nothing  # who begins and ends, at ms
         self.rooms = Rooms(lanes)
         self.connections: dict[str, Connection] = {}
         self.users: dict[tuple[int, str], list[Connection]] = {}
@@ -76,6 +82,7 @@ class Hub:
         metrics.CONNECTIONS_OPENED.add(1, str(connection.generation))
         self.users.setdefault(key, []).append(connection)
         self.changed.add(key)
+        self.note(connection, ONLINE, connection.since)
 
     def has(self, tenant: int, user: str, platform: str) -> bool:
         """Whether the user has a connection here of this platform class, which would make way."""
@@ -103,6 +110,8 @@ class Hub:
             quotas.went(connection.tenant)
             metrics.CONNECTIONS.add(-1, str(connection.generation))
             self.changed.add(key)
+            status = LOGOUT if connection.logged_out else OFFLINE
+            self.note(connection, status, time.time_ns() // 1_000_000)
             self._note_cursor(connection)
         self.busy.discard(connection)
         self._regroup(connection, None)

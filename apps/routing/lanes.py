@@ -428,6 +428,17 @@ class Lanes:
             pending.resolve(pending, Answer(0, status, at))
         return pending
 
+    def judged(self, answers: Iterable[tuple[str, int, int]]) -> None:
+        """(uid, status, ms) of messages that their batch's answer had left open, and that get no row."""
+        for uid, status, at in answers:
+            pending = self._uncommitted.get(uid)
+            if pending is None:
+                continue
+            if status == ELSEWHERE:
+                self.place_again(pending)
+            else:
+                self.resolve(pending, Answer(0, status, at))
+
     def answered(self, number: int, answers: list[Answer]) -> None:
         """A batch of this process is done."""
         any(lane.answered(number, answers) for lane in list(self._lanes.values()))

@@ -73,6 +73,7 @@ INTERNAL: dict[str, Method] = {
     "readFeed": _ASK_TARGET,
     "ackCursor": _ASK_TARGET,
     "presence": _ASK_TARGET,
+    "sessions": _ASK_TARGET,
     "manageChrm": _ASK_TARGET,  # what the server API does with a chatroom
     "readExpansion": _ASK_TARGET,  # what the server API asks of a message
 }

@@ -122,6 +122,15 @@ COMPENSATION_LATE = _histogram(
     LATENESS,
     "set",
 )
+WEBHOOKS = _counter(
+    "imcloud_webhook_tries_total", "What tenants' servers were told, by what became of it.", "hook", "outcome"
+)
+WEBHOOKS_WAITING = _gauge("imcloud_webhook_waiting", "What tenants' servers are yet to be told.", "set")
+WEBHOOKS_AGE = _gauge("imcloud_webhook_age_seconds", "Age of the oldest of it.", "set")
+WEBHOOKS_PAUSED = _gauge(
+    "imcloud_webhook_paused_receivers", "Receivers that are left alone for failing again and again.", "set"
+)
+JUDGED = _counter("imcloud_judged_messages_total", "What pre-message hooks have said.", "outcome")
 QUEUE_TASKS = _gauge("imcloud_queue_tasks", "Tasks in the queue.", "queue")
 QUEUE_WAIT = _gauge("imcloud_queue_wait_seconds", "How long the newest probe waited in the queue.", "queue")
 WORKERS = _gauge("imcloud_workers", "Workers of the queue that have come up.", "queue")
@@ -140,6 +149,11 @@ for _priority in ("low", "normal"):
 for _metric in (LANE_RESENT, LANE_UNPUBLISHED, LANE_GIVEN_UP, BATCHES_EXPIRED):
     for _kind in ("message", "query"):
         _metric.of(_kind)
+for _outcome in ("passed", "refused", "unanswered"):
+    JUDGED.of(_outcome)
+for _hook in ("messages", "online", "chatrooms"):
+    for _outcome in ("delivered", "failed", "dead"):
+        WEBHOOKS.of(_hook, _outcome)
 
 
 class Traffic:

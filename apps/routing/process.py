@@ -18,6 +18,7 @@ from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from apps.accounts import webhooks
 from apps.accounts.directory import directory
 from apps.routing import access_points, heartbeats, hints, metrics, presence
 from apps.routing.draining import Drain
@@ -27,6 +28,7 @@ from apps.routing.hub import Hub
 from apps.routing.lanes import SWEEP, Lanes, Pending, Reply
 from apps.routing.presence_news import News
 from apps.routing.protocol.uid import UidIssuer
+from apps.routing.session_news import SessionNews
 from apps.routing.topology import Snapshot, topology
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class Process:
         )
         self._changed = asyncio.Event()
         self._news = News(self.lanes)
+        self._session_news = SessionNews(self.lanes)
+        self.hub.note = self._session_news.note
         self._owed: dict[str, set[str]] = {}  # SET -> ledger members written at the last beat
         self._canaries: set[str] = set()  # SETs that have one out
         self._reading: set[str] = set()  # SETs whose log is being read
@@ -171,6 +175,7 @@ class Process:
             "drop": self._on_drop,
             "newer": self._on_newer,
             "signal": self._on_signal,
+            "judged": self._on_judged,
             "room": self.hub.rooms.told,
         }
         while True:
@@ -234,6 +239,9 @@ class Process:
             for connection in self.hub.users.get((tenant, user), ()):
                 if connection.id != but:
                     connection.signal(topic, payload)
+
+    def _on_judged(self, message: dict[str, Any]) -> None:
+        self.lanes.judged(message["answers"])
 
     def _on_newer(self, message: dict[str, Any]) -> None:
         for tenant, user, platform, device, newer_id, since in message["connections"]:
@@ -351,6 +359,7 @@ class Process:
             self._look_at_nodes(None)
             raise
         self._news.tell(changed, self.hub.users, time.monotonic())
+        self._session_news.tell()
         newer = [self._newer(c) for key_ in changed for c in self.hub.users.get(key_, ())]
         if newer:
             await self._layer.group_send(hints.EVERY_GATEWAY, {"type": "newer", "connections": newer})
@@ -409,6 +418,7 @@ async def _start() -> Process:
     def prepare() -> tuple[int, str]:
         directory.start()
         topology.start()
+        webhooks.table.start()
         access_point = access_points.start()
         return lease_number(), access_point
 

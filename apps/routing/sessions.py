@@ -99,12 +99,14 @@ class Connection:
         "id",
         "in_flight",
         "issued",
+        "logged_out",
         "missed",
         "missed_time",
         "notified_at",
         "outbox",
         "platform",
         "polls",
+        "port",
         "position",
         "pulled",
         "pulls",
@@ -116,6 +118,7 @@ class Connection:
         "shown",
         "since",
         "socket",
+        "source",
         "tenant",
         "user",
         "window",
@@ -132,7 +135,10 @@ class Connection:
         self.generation = 0
         self.device = ""
         self.sdk = ""
+        self.source = 0  # the bits of Request.options of its platform
         self.address = ""
+        self.port = 0
+        self.logged_out = False  # it ended with "no more pushes"
         self.socket: Socket | None = None  # where the server offers one
         self.polls = False  # long polling: a push that arrives with a pull's reply is lost (PROTOCOL 6.3)
         self.since = time.time_ns() // 1_000_000

@@ -18,6 +18,7 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
+from apps.accounts.models import Webhooks
 from apps.accounts.snapshot import Renewed
 from apps.routing import heartbeats, metrics
 from apps.routing.crew import Broker, Crew
@@ -30,7 +31,7 @@ LOOK = 0.25  # s between two looks at the workers; the end of one of them is not
 NAME_WAIT = 3.0  # s that the session of a supervisor that was killed may live on in the database
 RETRY = 0.5  # s between two tries to reach the database, and Redis
 HUNG = 5.0  # s without a look at the workers after which no beat says that they serve; a broker may take 2
-KINDS = ("message", "query")
+KINDS = ("message", "query", "webhook")  # the last one is no actor's: there while tenants have webhooks
 
 
 class CannotStart(Exception):
@@ -47,7 +48,8 @@ class Plan:
     def queues(self, node: str, kind: str) -> list[str]:
         """What a worker consumes. The SET's own work is done by the query workers of all its nodes."""
         own, of_set = f"{self.server_set}.{node}.{kind}", self.server_set
-        return [own, f"{of_set}.exchange", f"{of_set}.beat"] if kind == "query" else [own]
+        its = {"query": ("exchange", "beat"), "webhook": ("webhooks",)}.get(kind, ())
+        return [own, *(f"{of_set}.{name}" for name in its)]
 
 
 def read_plan(name: str, previous: Plan | None) -> Plan:
@@ -61,6 +63,8 @@ def read_plan(name: str, previous: Plan | None) -> Plan:
         kind = "message" if actor.is_message else "query"
         low, high = bounds[kind]
         bounds[kind] = max(low, actor.min_concurrency), max(high, actor.max_concurrency)
+    if Webhooks.objects.exists():
+        bounds["webhook"] = (1, 1)
     return Plan(node.server_set.name, bounds)
 
 

@@ -22,6 +22,7 @@ from apps.messaging.log import Entry
 from apps.messaging.methods import AnswerQuery, Refused, Status, Verdict, wording
 from apps.messaging.models import CHATROOM, HELD, PERSISTED, RECALLED
 from apps.messaging.tenant_rules import Rule, rules
+from apps.messaging.webhooks import events
 from apps.routing import hints, metrics, room_members
 from apps.routing.envelope import (
     ELSEWHERE,
@@ -33,6 +34,7 @@ from apps.routing.envelope import (
     Request,
     feed_group,
     hint_message,
+    source,
 )
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol import uid
@@ -110,7 +112,7 @@ def _entry(request: Request, uid: str, flags: int, up: bytes) -> Entry:
         kind=CHATROOM,
         sender=request.user,
         target=request.target,
-        flags=flags,
+        flags=flags | source(request.options),
         method=MESSAGE,
         up=up,
         seen=request.seen,
@@ -204,6 +206,9 @@ def join(server_set: str, request: Request) -> Answer:
         if not its.created and not its.has(Kind.BLOCKED):
             chatrooms.create(server_set, request.tenant, request.target)
     its = _room(server_set, request, member=False)
+    chatrooms.note_members(
+        server_set, request.tenant, request.target, events.JOINED, events.BY_CALL, [request.user]
+    )
     joined, count = room_members.join(server_set, request.tenant, request.target, request.user)
     output = im.ChrmOutput(
         nothing=0,

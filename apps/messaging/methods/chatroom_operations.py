@@ -14,6 +14,7 @@ import msgpack
 from apps.messaging import chatroom_entries, chatroom_life, chatrooms
 from apps.messaging.chatroom_entries import Setting
 from apps.messaging.methods.chatroom import refusable
+from apps.messaging.webhooks import events
 from apps.routing import room_members
 from apps.routing.envelope import Answer, Request
 
@@ -45,6 +46,7 @@ def _entries(server_set: str, tenant: int, room: str, keys: list[str] | None) ->
 def _join(server_set: str, tenant: int, room: str, users: list[str]) -> None:
     """Users are members without a connection: they are out again in half a minute, unless they are kept."""
     chatrooms.create(server_set, tenant, room)
+    chatrooms.note_members(server_set, tenant, room, events.JOINED, events.BY_CALL, users)
     for user in users:
         room_members.join(server_set, tenant, room, user)
 

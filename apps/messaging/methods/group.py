@@ -14,7 +14,7 @@ from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import DIRECTED, DISCUSSION, GROUP, TO_SELF, UNSEEN, GroupRule
 from apps.messaging.tenant_rules import Rule as Rules
 from apps.messaging.tenant_rules import rules
-from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
+from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request, source
 from apps.routing.protocol.messages import conversation_type, is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
@@ -86,7 +86,11 @@ def _verdict(request: Request, standing: Standing | None) -> Verdict:
         sender=request.user,
         target=request.target,
         # Other SETs read it for their members, and its sender may be at home in one of them.
-        flags=up.sessionId & 3 | (DIRECTED if up.toUserIds else 0) | special | UNSEEN * hidden,
+        flags=up.sessionId & 3
+        | (DIRECTED if up.toUserIds else 0)
+        | special
+        | UNSEEN * hidden
+        | source(request.options),
         method=request.method,
         up=request.payload,
         seen=request.seen,

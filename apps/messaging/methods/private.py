@@ -10,7 +10,7 @@ from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import PRIVATE, TO_SELF
 from apps.messaging.tenant_rules import Rule, rules
 from apps.messaging.white_lists import Pair, blocked_and_allowed
-from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
+from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request, source
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
 
@@ -72,7 +72,7 @@ def _verdict(request: Request, blocked: set[Pair], strangers: set[Pair]) -> Verd
         kind=PRIVATE,
         sender=request.user,
         target=request.target,
-        flags=up.sessionId & 3 | special,
+        flags=up.sessionId & 3 | special | source(request.options),
         method=request.method,
         up=request.payload,
         seen=request.seen,

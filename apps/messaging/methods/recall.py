@@ -16,7 +16,7 @@ from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Verdict
 from apps.messaging.methods.group import Standing, standings
 from apps.messaging.models import CHANGES, CHATROOM, DIRECTED, GROUPS, HELD, PRIVATE, RECALLED
-from apps.routing.envelope import ELSEWHERE, FROM_SERVER, Request
+from apps.routing.envelope import ELSEWHERE, FROM_SERVER, Request, source
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.messages import RECALL, Recalled, parse_upstream, recalled
 from apps.routing.protocol.packets import AckStatus, ProtocolError
@@ -93,7 +93,7 @@ def _is_in(original: Original, request: Request, room: Facts | None) -> bool:
 
 
 def _entry(request: Request, what: Recalled, original: Original, room: Facts | None) -> Entry:
-    up, flags = request.payload, CHANGES
+    up, flags = request.payload, CHANGES | source(request.options)
     if readers := changes.told_to(original):
         message = UpStreamMessage.FromString(up)
         message.toUserIds[:] = readers

@@ -13,7 +13,7 @@ from apps.messaging.changes import Asked
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict
 from apps.messaging.models import CHANGES, SYSTEM
-from apps.routing.envelope import Request
+from apps.routing.envelope import Request, source
 from apps.routing.placement import SLOTS
 from apps.routing.protocol.messages import RECALL, is_status, parse_upstream, recalled
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError
@@ -66,7 +66,7 @@ def _verdict(request: Request) -> Verdict:
         kind=SYSTEM,
         sender=r.user,
         target=r.target,
-        flags=CHANGES if recalls else up.sessionId & 3,
+        flags=(CHANGES if recalls else up.sessionId & 3) | source(r.options),
         method=method,
         up=r.payload,
         hidden=True,
