@@ -149,7 +149,7 @@ def _effect(
         absent = [user for user in dict.fromkeys(users) if user not in present]
         concerned = absent if change == JOIN else list(present)
         grows = len(concerned) if change == JOIN else 0
-        judge(Found(*(row or _NONE), grows))
+        judge(Found._make((*(row or _NONE), grows)))
         content = Content(msgpack.packb(concerned), reach(tenant, concerned))
         if row is None and not concerned:
             return content
