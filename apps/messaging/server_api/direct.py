@@ -51,7 +51,19 @@ class Request:
 
     @property
     def META(self) -> dict[str, str]:
-        return {"CONTENT_LENGTH": self.headers.get("content-length", "")}
+        return {
+            "CONTENT_LENGTH": self.headers.get("content-length", ""),
+            "HTTP_HOST": self.headers.get("host", ""),
+        }
+
+    @property
+    def scheme(self) -> str:
+        return str(self._scope.get("scheme", "http"))
+
+    def get_host(self) -> str:
+        """Of a caller that names none."""
+        host, port = self._scope.get("server") or ("localhost", 80)
+        return f"{host}:{port}"
 
 
 async def serve(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
