@@ -33,6 +33,7 @@ from apps.messaging.models import (
     GroupRead,
     GroupRule,
     Head,
+    HistoryFile,
     InboxTime,
     ListCursor,
     Membership,
@@ -286,6 +287,17 @@ class UserTagAdmin(ReadOnlyAdmin):
     search_fields = ("=user", "=tag")
     ordering = ("-id",)
     show_full_result_count = False
+
+
+@admin.register(HistoryFile)
+class HistoryFileAdmin(ReadOnlyAdmin):
+    """The same for all SETs. Who knows a file's token may fetch it, so it is not shown."""
+
+    list_display = ("hour", "tenant", "made_at", "deleted")
+    list_filter = (TenantFilter, "deleted")
+    search_fields = ("=hour",)
+    ordering = ("-made_at", "-id")
+    exclude = ("token",)
 
 
 @admin.register(PushRecord)

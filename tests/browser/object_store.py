@@ -65,8 +65,12 @@ def _handler(objects: dict[str, tuple[str, bytes]]) -> type[BaseHTTPRequestHandl
             if not self.headers.get("Authorization", "").endswith(f"Signature={right}"):
                 self._answer(403)
                 return
-            objects[self.path] = (self.headers["Content-Type"], body)
+            objects[self.path] = (self.headers["Content-Type"] or "binary/octet-stream", body)
             self._answer(200)
+
+        def do_DELETE(self) -> None:
+            objects.pop(self.path, None)
+            self._answer(204)
 
         def do_GET(self) -> None:
             asked = parse_qs(urlsplit(self.path).query)

@@ -95,7 +95,7 @@ async def _set(call: Call, user: str, which: int, value: str, channel: str = "")
     USER,
     TARGET,
     CHANNEL,
-    Param("isMuted", flag),
+    Param("isMuted", flag, shown=True),
     Param("unpushLevel", push_level),
 )
 async def set_notification(call: Call) -> Answer:

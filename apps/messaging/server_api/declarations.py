@@ -182,6 +182,7 @@ class Param:
     most: int = 1
     may_be_empty: bool = False
     about: str = ""
+    shown: bool = False  # in examples, though it may be left out
 
     @property
     def schema(self) -> Schema:

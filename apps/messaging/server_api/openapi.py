@@ -126,11 +126,11 @@ def shown(example: Any) -> Any:
 
 
 def example(endpoint: Endpoint) -> dict[str, Any]:
-    """A body of its that is valid: what is required, in the form of JSON."""
+    """A body of its that is valid, in the form of JSON: what is required, and what else is to be shown."""
     return {
         param.name: [parameters.example(param)] if _is_list(param) else parameters.example(param)
         for param in endpoint.params
-        if param.required
+        if param.required or param.shown
     }
 
 

@@ -58,6 +58,7 @@ _TABLE: dict[str, tuple[Any, str]] = {
     "name": ("Alice", "Shown in pushes."),
     "needNotify": (False, "Accepted; members learn of it by what is refused to them."),
     "needReadReceipt": (False, "Whether the sender wants to know who has read it."),
+    "notification": ({"alert": "Hello"}, "What phones would show."),
     "num": (100, "How many, at most."),
     "objectName": ("RC:TxtMsg", "The message's type."),
     "objectnames": ("RC:TxtMsg", "The messages' types."),

@@ -102,10 +102,11 @@ A_NOTIFICATION = Param("notification", json_object(PUSH_MAX), required=True)
     "/push",
     PLATFORM,
     AUDIENCE,
-    Param("notification", json_object(PUSH_MAX), default={}),
+    Param("notification", json_object(PUSH_MAX), default={}, shown=True),
     Param("message", json_object(BODY_MAX), default={}),
     Param("fromuserid", identifier),
-    answer={"id": "50whSR6kQiHb7YgFwQzXIb", "messageUID": "5FGT-7VA9-G4DD-4V5P"},
+    answer={"id": "50whSR6kQiHb7YgFwQzXIb", "messageUID?": "5FGT-7VA9-G4DD-4V5P"},
+    errors=(NOT_OFFERED,),
 )
 async def push(call: Call) -> Answer:
     """The message is committed for the whole audience when it is answered; phones are not notified.
@@ -125,13 +126,18 @@ async def push(call: Call) -> Answer:
     return {"id": number, "messageUID": uids[0]} if len(uids) == 1 else {"id": number}
 
 
-@endpoint("/push/user", Param("userIds", identifier, required=True, most=NOTIFIED_MAX), A_NOTIFICATION)
+@endpoint(
+    "/push/user",
+    Param("userIds", identifier, required=True, most=NOTIFIED_MAX),
+    A_NOTIFICATION,
+    errors=(NOT_OFFERED,),
+)
 def push_to_users(call: Call) -> Answer:
     """Refused: there is nothing in it but a notification for phones."""
     raise Refused(NOT_OFFERED, NO_PHONES)
 
 
-@endpoint("/push/custom", PLATFORM, AUDIENCE, A_NOTIFICATION)
+@endpoint("/push/custom", PLATFORM, AUDIENCE, A_NOTIFICATION, errors=(NOT_OFFERED,))
 def push_custom(call: Call) -> Answer:
     """Refused: there is nothing in it but a notification for phones."""
     raise Refused(NOT_OFFERED, NO_PHONES)

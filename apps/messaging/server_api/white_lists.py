@@ -49,7 +49,7 @@ def remove(call: Call) -> Answer:
     USER,
     Param("pageToken", text(ID_MAX)),
     Param("size", integer(1, ALLOWED_MAX)),
-    answer={"users": ["bob"]},
+    answer={"users": ["bob"], "next?": "bob"},
 )
 def query(call: Call) -> Answer:
     """All of it; or a page, when the caller asks for pages: `pageToken` is the last id of the one before."""

@@ -45,8 +45,7 @@ def test_the_examples_of_the_reference_are_answered_with_success(app: App) -> No
     answers = bash(app, "\n".join([function, *calls])).splitlines()
     failed = []
     for endpoint, said in zip(ENDPOINTS.values(), answers, strict=True):
-        code = NOT_OFFERED if NOT_OFFERED in endpoint.errors else 200
-        if json.loads(said)["code"] != code:
+        if json.loads(said)["code"] not in {200, *endpoint.errors} & {200, NOT_OFFERED}:
             failed.append((endpoint.path, said))
     assert not failed
 
