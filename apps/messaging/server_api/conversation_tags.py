@@ -69,15 +69,6 @@ async def set_tags(call: Call) -> Answer:
     return {}
 
 
-@endpoint("/user/conversation/tag/del", USER, Param("tagIds", tag_id, required=True, most=TAGS_MAX))
-async def remove_tags(call: Call) -> Answer:
-    """Take tags from a user; his conversations are under them no longer."""
-    tags = [im.SessionTagItem(tagId=each) for each in call["tagIds"]]
-    wanted = im.SessionTagDelInput(version=0, tags=tags, ignoreVersion=True)
-    await as_user(call, call["userId"], "delSeTag", wanted)
-    return {}
-
-
 @endpoint("/tag/conversation/set", USER, TAG, CONVERSATIONS)
 async def add_conversations(call: Call) -> Answer:
     """Put conversations under a tag that the user has."""
@@ -89,6 +80,15 @@ async def add_conversations(call: Call) -> Answer:
 async def remove_conversations(call: Call) -> Answer:
     """Take conversations from under a tag."""
     await as_user(call, call["userId"], "delTag", _under(call))
+    return {}
+
+
+@endpoint("/user/conversation/tag/del", USER, Param("tagIds", tag_id, required=True, most=TAGS_MAX))
+async def remove_tags(call: Call) -> Answer:
+    """Take tags from a user; his conversations are under them no longer."""
+    tags = [im.SessionTagItem(tagId=each) for each in call["tagIds"]]
+    wanted = im.SessionTagDelInput(version=0, tags=tags, ignoreVersion=True)
+    await as_user(call, call["userId"], "delSeTag", wanted)
     return {}
 
 
