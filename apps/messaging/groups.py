@@ -21,6 +21,7 @@ from apps.routing.placement import SLOTS
 from apps.routing.topology import slot
 
 JOIN, QUIT, DISMISS = "join", "quit", "dismiss"  # Message.method of a change; `up` is msgpack of the users
+DEPART = "depart"  # asked for only: to quit a group or discussion, whichever it is
 
 _JOIN = """
     INSERT INTO messaging_groupmember (tenant, "group", "user", slot, user_slot, joined)
@@ -149,7 +150,8 @@ def _effect(
         absent = [user for user in dict.fromkeys(users) if user not in present]
         concerned = absent if change == JOIN else list(present)
         grows = len(concerned) if change == JOIN else 0
-        judge(Found._make((*(row or _NONE), grows)))
+        found = Found._make((*(row or _NONE), grows))
+        judge(found)
         content = Content(msgpack.packb(concerned), reach(tenant, concerned))
         if row is None and not concerned:
             return content
@@ -166,7 +168,7 @@ def _effect(
             connection.execute(_QUIT, parameters)
             connection.execute(_END, parameters)
         counts = dict(connection.execute(_COUNT, parameters).fetchall())
-        if change == DISMISS or (kind == DISCUSSION and not counts):
+        if change == DISMISS or ((found.kind or kind) == DISCUSSION and not counts):
             connection.execute(_DISMISS, parameters)
             return content
         bits = sum(1 << of_user for of_user in counts).to_bytes(SLOTS // 8, "little")

@@ -230,3 +230,14 @@ def test_the_server_api_changes_no_discussion() -> None:
         with pytest.raises(log.Denied):
             log.of(home(lunch)).append([verdict], within=1)
     assert groups.members(home(lunch), 1, lunch) == [ALICE, BOB]
+
+
+def test_who_departs_from_the_app_leaves_its_discussions_too() -> None:
+    lunch = make(ALICE, BOB)
+    for number, leaving in enumerate((ALICE, BOB)):
+        payload = msgpack.packb([groups.DEPART, [leaving], ""])
+        (verdict,) = group.change(home(lunch), [Request(1, "", "grpChange", lunch, payload, f"uid-{number}")])
+        assert isinstance(verdict, Entry)
+        log.of(home(lunch)).append([verdict], within=1)
+        heirs = list(Group.objects.using(home(lunch)).values_list("owner", flat=True))
+        assert heirs == [BOB][number:]

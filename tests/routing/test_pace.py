@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.accounts import webhooks
 from apps.accounts.directory import Directory
 from apps.accounts.snapshot import Renewed
 from apps.routing import gateway, methods, pace, rooms
@@ -59,6 +60,7 @@ def process(monkeypatch: pytest.MonkeyPatch, redis_client: object) -> Any:
         monkeypatch.setattr(module, "directory", Renewed("directory", lambda _: Directory()))
     for module in (gateway, process_module):
         monkeypatch.setattr(module, "topology", Renewed("topology", lambda _: SNAPSHOT))
+    monkeypatch.setattr(webhooks, "table", Renewed("webhooks", lambda _: webhooks.Table()))
 
     def make() -> Process:
         made = Process(1, "here")

@@ -119,9 +119,9 @@ def size_max(tenant: int) -> int:
 
 
 def change(server_set: str, requests: Sequence[Request]) -> list[Verdict]:
-    """`grpChange`, of the server API only: payload msgpack of [join | quit | dismiss, users, name].
+    """`grpChange`, of the server API only: payload msgpack of [join | quit | dismiss | depart, users, name].
 
-    A group is made by the first who join it. What is a discussion is no group.
+    A group is made by the first who join it. What is a discussion is no group, except for who departs.
     """
     too_many = group_quota.past(server_set, requests)
     return [Refused(AckStatus.GROUP_ID_INVALID) if r.uid in too_many else _change(r) for r in requests]
@@ -132,9 +132,10 @@ def _change(request: Request) -> Verdict:
     most = size_max(request.tenant)
 
     def judge(found: groups.Found) -> None:
-        if found.kind == DISCUSSION:
+        if found.kind == DISCUSSION and how != groups.DEPART:
             raise log.Refused(AckStatus.NOT_IN_GROUP)
         if found.grows and found.size + found.grows > most:
             raise log.Refused(AckStatus.OPERATION_BLOCKED)
 
-    return groups.entry(request.uid, request.tenant, request.target, how, users, judge, name=name)
+    change = groups.QUIT if how == groups.DEPART else how
+    return groups.entry(request.uid, request.tenant, request.target, change, users, judge, name=name)

@@ -104,7 +104,7 @@ def _memberships(call: Call) -> list[tuple[str, bytes]]:
         exchange.freshen(server_set)  # they may have come to groups of other SETs a moment ago
         for group, user in log.of(server_set).read(_IN_GROUPS, (call.tenant.id, its)):
             leaving.setdefault(group, []).append(user)
-    return [(group, msgpack.packb([groups.QUIT, users, ""])) for group, users in leaving.items()]
+    return [(group, msgpack.packb([groups.DEPART, users, ""])) for group, users in leaving.items()]
 
 
 def _forget(owner: tuple[int, str], cursor: Any) -> None:
