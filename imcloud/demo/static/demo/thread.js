@@ -81,7 +81,9 @@ export class Thread {
 
   // ---- messages ----
 
+  /** Once: what a pull has brought is in the first page of the history too. */
   show(message) {
+    if (this.#rows.has(message.uid)) return;
     const scroll = $("scroll");
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
     const row = messageRow(message, this.#openPicture);
