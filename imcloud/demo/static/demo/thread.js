@@ -82,6 +82,7 @@ export class Thread {
   // ---- messages ----
 
   show(message) {
+    if (this.#rows.has(message.uid)) return;
     const scroll = $("scroll");
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
     const row = messageRow(message, this.#openPicture);
