@@ -81,6 +81,7 @@ export class Thread {
 
   // ---- messages ----
 
+  /** Once: what a pull has brought is in the first page of the history too. */
   show(message) {
     if (this.#rows.has(message.uid)) return;
     const scroll = $("scroll");
