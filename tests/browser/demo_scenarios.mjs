@@ -290,7 +290,8 @@ export async function a_chatroom_shows_what_was_said_before_and_is_left(world) {
   await his.page.reload();
   await his.waitState("Online");
   await hers.write("five");
-  await his.waitUnread(room, 1);
+  await his.row(room).getByText(`${ann}: five`).waitFor();
+  same(await his.row(room).locator(".unread").textContent(), "1", "unread of the room");
   await his.row(room).getByRole("button").click();
   await his.waitBubbles(["one", "two", "three", "four", "five"]);
   await his.page.getByRole("button", { name: "Leave" }).click();
