@@ -7,10 +7,15 @@ alike. Pure functions; they raise BadBody and nothing else.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 BODY_MAX = 1 << 20  # bytes; one message's content is 128 KB, a list of 1000 receivers is 75 KB
+VALUES_MAX = 10_000  # in all; a template for 1000 receivers has 4000. A million would hold up the event loop
+
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_HEX = "0123456789abcdefABCDEF"
+_BYTE = {f"{high}{low}".encode(): bytes([int(high + low, 16)]) for high in _HEX for low in _HEX}
 
 Fields = dict[str, list[str]]
 
@@ -31,6 +36,8 @@ def form(body: bytes) -> Fields:
 
     A `%` that is not followed by two hexadecimal digits stands for itself.
     """
+    if body.count(b"&") > VALUES_MAX:
+        raise BadBody("The body has too many values.")
     fields: Fields = {}
     for pair in body.strip(b"\r\n").split(b"&"):
         name, _, value = pair.partition(b"=")
@@ -40,15 +47,21 @@ def form(body: bytes) -> Fields:
 
 
 def _text(raw: bytes) -> str:
+    # Unlike urllib's, this takes no longer for a megabyte of stray `%` than for one of escapes.
+    parts = _ESCAPE.split(raw.replace(b"+", b" "))
+    parts[1::2] = map(_BYTE.__getitem__, parts[1::2])
     try:
-        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+        return b"".join(parts).decode()
     except UnicodeDecodeError:
         raise BadBody("The body is not UTF-8.") from None
 
 
 def _json(body: bytes) -> Fields:
     try:
-        return {name: _values(value) for name, value in json.loads(body.decode()).items()}
+        found = json.loads(body.decode())
+        if sum(len(value) if isinstance(value, list) else 1 for value in found.values()) > VALUES_MAX:
+            raise BadBody("The body has too many values.")
+        return {name: _values(value) for name, value in found.items()}
     except UnicodeError:
         raise BadBody("The body is not UTF-8.") from None
     except (ValueError, RecursionError):

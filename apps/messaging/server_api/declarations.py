@@ -20,6 +20,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from django.utils import timezone
@@ -248,7 +249,8 @@ class MapParam(Param):
             return {}
         if not isinstance(found, dict):
             return {}
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items()}
+        pairs = islice(found.items(), self.most + 1)  # one more is too many already
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in pairs}
 
     def value(self, fields: Fields) -> dict[Any, Any]:
         begin = f"{self.name}["

@@ -128,7 +128,9 @@ def of_group(call: Call) -> Answer:
     """What a user finds in a group, or all that was said in it when no user is named."""
     if call["userId"] is not None:
         return _of_user(call, GROUP)
-    return _page(call, sets_of(call.tenant), GROUP, _KEPT)
+    first = home(call.tenant.id, call["targetId"])
+    sets = sorted(sets_of(call.tenant), key=lambda name: name == first)  # the last one knows what it says now
+    return _page(call, sets, GROUP, _KEPT)
 
 
 @endpoint("/v3/message/chatroom/query", WHOSE, *OF_A_CONVERSATION, answer=ANSWER)

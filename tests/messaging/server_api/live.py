@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import http.client
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 
 from apps.routing.protocol.packets import Publish, Query, QueryAck, decode_downstream, encode_upstream
 from bench.client import websocket_url
-from bench.tokens import App
+from bench.stack import Stack
+from bench.tokens import ApiRefused, App
 from bench.wire import Wire
 from tests.messaging.server_api.documented import check_answer
 
@@ -28,6 +30,20 @@ def post(app: App, path: str, **form: Any) -> dict[str, Any]:
         connection.close()
     check_answer(path, answer)
     return answer
+
+
+def app_of_its_own(stack: Stack, name: str) -> App:
+    """A tenant whose words, mutes and broadcasts no other test gets; every process knows it."""
+    made = json.loads(stack.manage("createtenant", name))
+    app = App(stack.url, made["app_key"], made["app_secret"])
+    give_up_at = time.monotonic() + PATIENCE
+    while True:
+        try:
+            app.tokens(["somebody"])
+            return app
+        except ApiRefused:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
 
 
 def headers(app: App) -> dict[str, str]:

@@ -1,8 +1,10 @@
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.messaging.server_api.body import BadBody, parse
+from apps.messaging.server_api.body import BODY_MAX, VALUES_MAX, BadBody, parse
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,38 @@ def test_bodies_as_sdks_send_them_are_understood(body: bytes, fields: dict[str, 
 def test_bodies_that_cannot_be_understood_are_named_so(body: bytes) -> None:
     with pytest.raises(BadBody):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a&" * (VALUES_MAX + 1),
+        b"&".join(b"a=%d" % i for i in range(VALUES_MAX + 2)),
+        b'{"a":[' + b",".join([b"1"] * (VALUES_MAX + 1)) + b"]}",
+        b'{"a":[' + b",".join([b"{}"] * (BODY_MAX // 3)) + b"]}",
+        b"{" + b",".join(b'"%d":1' % i for i in range(VALUES_MAX + 1)) + b"}",
+    ],
+)
+def test_a_body_of_very_many_values_is_refused_before_they_are_looked_at(body: bytes) -> None:
+    with pytest.raises(BadBody, match="too many values"):
+        parse(body)
+
+
+def test_a_template_of_the_longest_lists_is_not_too_long() -> None:
+    body = b'{"a":[' + b",".join([b'"x"'] * (VALUES_MAX - 1)) + b'],"b":2}'
+    assert len(parse(body)["a"]) == VALUES_MAX - 1
+
+
+@given(st.text("%4aFgz+", max_size=12).map(str.encode))
+def test_escapes_are_read_as_the_standard_library_reads_them(text: bytes) -> None:
+    read = unquote_to_bytes(text.replace(b"+", b" "))
+    try:
+        expected = read.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(BadBody):
+            parse(b"a=" + text)
+    else:
+        assert parse(b"a=" + text) == {"a": [expected]}
 
 
 @settings(deadline=None)

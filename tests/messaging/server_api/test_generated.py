@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
 
 from apps.messaging.server_api import openapi, view  # noqa: F401  (it declares the endpoints)
 from bench.tokens import App
-from tests.messaging.server_api.live import headers
+from tests.messaging.server_api.live import app_of_its_own, headers
 
 EXAMPLES = 4  # of an endpoint
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -27,7 +27,7 @@ document = schemathesis.openapi.from_dict(openapi.document(), config=config)
 
 @pytest.fixture(scope="module")
 def app(stack: Any) -> App:
-    return App(stack.url, stack.app_key, stack.app_secret)
+    return app_of_its_own(stack, "generated")
 
 
 @pytest.fixture(scope="module")

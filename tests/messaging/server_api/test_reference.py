@@ -16,7 +16,7 @@ from apps.messaging.server_api.declarations import NOT_OFFERED
 from apps.messaging.server_api.view import ENDPOINTS
 from bench.tokens import App
 from imcloud.management.commands.serve import BODY_KEPT, BODY_MAX
-from tests.messaging.server_api.live import headers
+from tests.messaging.server_api.live import app_of_its_own, headers
 
 GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "server-api.md").read_text()
 typed = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
@@ -24,7 +24,7 @@ typed = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 @pytest.fixture(scope="module")
 def app(stack: Any) -> App:
-    return App(stack.url, stack.app_key, stack.app_secret)
+    return app_of_its_own(stack, "reference")
 
 
 def bash(app: App, script: str) -> str:

@@ -143,6 +143,7 @@ def test_examples_of_bodies_are_valid(endpoint: Endpoint) -> None:
         b"&" * 1_000_000,
         b"a&" * 500_000,
         b"%" * 1_000_000,
+        b'{"minute":5,"userId":[' + b",".join([b"1"] * 500_000) + b"]}",
     ],
 )
 def test_bodies_that_cannot_be_valid_are_1002(body: bytes) -> None:
