@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +39,7 @@ def hooked(stack: WholeStack, receiver: Receiver) -> Iterator[Receiver]:
     """The stack's tenant has webhooks."""
     receiver.answer = answer
     stack.manage("shell", "-c", HOOKS.format(key=stack.app_key, url=receiver.url("/")))
+    time.sleep(1.0)  # then every process knows
     yield receiver
     stack.manage("shell", "-c", HOOKS.format(key=stack.app_key, url=""))
 
@@ -61,7 +63,9 @@ async def _chat(stack: WholeStack, receiver: Receiver) -> None:
         assert client.send(bob, text_message(json.dumps({"content": content}).encode()), future)
         return await asyncio.wait_for(future, PATIENCE)
 
-    while await say("are you there?") == AckStatus.BUSY:  # its worker starts
+    while (
+        await say("bad: are you there?") != AckStatus.SENSITIVE_WORD
+    ):  # known everywhere, its worker started
         pass
     assert [await say("bad"), await say("good 1")] == [AckStatus.SENSITIVE_WORD, 0]
     await _until(lambda: _told(receiver, bob)[-1:] == ["good 1"])
