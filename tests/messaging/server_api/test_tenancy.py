@@ -85,7 +85,7 @@ def homes(world: World, tenant: int) -> list[str]:
 
 def like(world: World, tenant: int) -> World:
     """Nobody's ids, at home in the SETs in which the world's ids are in this tenant."""
-    worlds = (World(f"nobody{n}", "mallorys") for n in itertools.count())
+    worlds = (World(f"no{n}", "mallorys") for n in itertools.count())
     made = next(its for its in worlds if homes(its, tenant) == homes(world, tenant))
     wanted = topology.home(tenant, world.discussion)
     made.discussion = next(
@@ -279,7 +279,7 @@ def alices_world(tenant: TenantEntry, other: TenantEntry) -> World:
 
     Its ids are at home in the same SETs for either tenant: what is looked for there is there.
     """
-    worlds = (World(f"alices{n}", OWN, [f"{OWN}-user"]) for n in itertools.count())
+    worlds = (World(f"al{n}", OWN, [f"{OWN}-user"]) for n in itertools.count())
     world = next(its for its in worlds if homes(its, tenant.id) == homes(its, other.id))
 
     def good(path: str, **form: Any) -> dict[str, Any]:
