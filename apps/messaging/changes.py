@@ -144,6 +144,7 @@ class Original(NamedTuple):
     sent: int  # ms
     reach: bytes | None
     up: bytes
+    copy: bool  # of what another SET has first
 
 
 class Asked(NamedTuple):
@@ -154,7 +155,7 @@ class Asked(NamedTuple):
 
 _FIND = f"""
     SELECT m.tenant, m.uid, m.kind, m.sender, m.target, m.flags, m.sent, m.reach,
-           CASE WHEN %(whole)s OR m.flags & {DIRECTED} <> 0 THEN m.up ELSE '' END
+           CASE WHEN %(whole)s OR m.flags & {DIRECTED} <> 0 THEN m.up ELSE '' END, NOT m.inbox
     FROM unnest(%(tenants)s::int8[], %(uids)s::varchar[]) AS w(tenant, uid) CROSS JOIN LATERAL (
       SELECT * FROM messaging_message WHERE uid = w.uid AND tenant = w.tenant AND inbox
       UNION ALL

@@ -4,8 +4,8 @@ import asyncio
 
 from bench.homes import Homes
 from bench.load import Pairs, connect, disconnect
-from bench.tokens import App
 from tests.conftest import WholeStack
+from tests.messaging.server_api.live import app_of_its_own
 
 CHAT_SECONDS = 2.0
 
@@ -13,7 +13,7 @@ CHAT_SECONDS = 2.0
 async def test_a_message_between_two_sets_is_done_when_both_users_and_the_second_device_have_it(
     stack: WholeStack,
 ) -> None:
-    app = App(stack.url, stack.app_key, stack.app_secret)
+    app = await asyncio.to_thread(app_of_its_own, stack, "two sets")  # no broadcast of other tests comes
     homes = Homes(stack.describe()["database_url"], app.key)
     tokens = await asyncio.to_thread(app.tokens, homes.users(["set1", "set2"]))
     pairs = Pairs(app, tokens, senders=1, second_devices=True)

@@ -206,13 +206,23 @@ def test_the_server_api_reads_the_values_of_its_own_app() -> None:
     uid = say(ALICE, CAROL, session=OPEN)
     expand(ALICE, CAROL, uid, put={"a": "1"})
 
-    def values(tenant: int) -> Any:
-        payload = msgpack.packb(uid)
-        return msgpack.unpackb(ask("", "readExpansion", payload, tenant=tenant, server_set="set1").payload)
+    is_copy, values = read_values(uid, "set1")
+    assert (is_copy, values["a"]["v"]) == (False, "1")
+    assert abs(values["a"]["ts"] - log.now()) < 60_000
+    assert read_values(uid, "set1", tenant=2) is None
 
-    assert values(1)["a"]["v"] == "1"
-    assert abs(values(1)["a"]["ts"] - log.now()) < 60_000
-    assert values(2) is None
+
+def read_values(uid: str, server_set: str, tenant: int = 1) -> Any:
+    payload = msgpack.packb(uid)
+    return msgpack.unpackb(ask("", "readExpansion", payload, tenant=tenant, server_set=server_set).payload)
+
+
+def test_a_set_says_whether_what_it_knows_is_a_copy_which_may_lag_behind() -> None:
+    uid = say(BOB, ALICE, session=OPEN)
+    exchanged()
+    expand(BOB, ALICE, uid, put={"a": "1"})
+    (first, other) = (read_values(uid, topology.home(1, who)) for who in (ALICE, BOB))
+    assert (first[0], first[1]["a"]["v"], other[0]) == (False, "1", True)
 
 
 def test_a_row_that_another_version_let_through_stops_no_log(sets: dict[str, Log]) -> None:

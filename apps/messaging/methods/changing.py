@@ -100,12 +100,16 @@ def _refusal(request: Request, entry: Entry, original: Original | None) -> int:
 
 
 def read_expansion(server_set: str, request: Request) -> Answer:
-    """`readExpansion`, of the server API only: msgpack of a uid; answered by that of its values or None."""
+    """`readExpansion`, of the server API only: msgpack of a uid.
+
+    Answered by msgpack of None when it is not known, else of [whether it is a copy, values]: none of one that
+    was recalled.
+    """
     uid: str = msgpack.unpackb(request.payload)
     original = changes.find(server_set, [Asked(request.tenant, uid, request.user)], whole=True).get(
         (request.tenant, uid)
     )
-    if original is None or original.flags & RECALLED:
+    if original is None:
         return Answer(0, 0, 0, msgpack.packb(None))
-    extra = UpStreamMessage.FromString(original.up).extraContent
-    return Answer(0, 0, 0, msgpack.packb(expansions.values(extra)))
+    extra = "" if original.flags & RECALLED else UpStreamMessage.FromString(original.up).extraContent
+    return Answer(0, 0, 0, msgpack.packb([original.copy, expansions.values(extra)]))

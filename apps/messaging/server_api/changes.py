@@ -173,12 +173,14 @@ async def delete_expansion(call: Call) -> Answer:
 async def query_expansion(call: Call) -> Answer:
     """A message's values.
 
-    By key; of an unknown message, nothing. A SET that lags behind knows less than another.
+    By key; of an unknown message, nothing. The SET that had the message first knows best: a copy lags behind.
     """
     request = Request(call.tenant.id, "", "readExpansion", "", msgpack.packb(call["msgUID"]))
-    found: list[dict[str, Any]] = [values for values in await results_of_all_sets(call, request) if values]
+    known = [its for its in await results_of_all_sets(call, request) if its]
+    firsts = [values for is_copy, values in known if not is_copy]
+    found: list[dict[str, Any]] = firsts or [values for _, values in known]
     nothing: dict[str, Any] = {}
-    newest = max(found, key=lambda values: max(map(_since, values.values())), default=nothing)
+    newest = max(found, key=lambda values: max(map(_since, values.values()), default=0), default=nothing)
     page = sorted(newest.items())[(call["pageNo"] - 1) * PAGE : call["pageNo"] * PAGE]
     return {"extraContent": {key: {"v": its["v"], "ts": _since(its)} for key, its in page}}
 
