@@ -50,7 +50,7 @@ class Stack:
         nodes = [self.node(node)] if node else self.nodes()
         return [worker["pid"] for node in nodes for worker in node["workers"] if worker["kind"] == kind]
 
-    def manage(self, *command: str) -> str:
+    def manage(self, *command: str, seconds: float = COMMAND_SECONDS) -> str:
         """What a command of manage.py prints on this installation; StackFailed when it fails."""
         done = subprocess.run(
             [*MANAGE, *command],
@@ -58,7 +58,7 @@ class Stack:
             env=environment(self.data),
             capture_output=True,
             text=True,
-            timeout=COMMAND_SECONDS,
+            timeout=seconds,
         )
         if done.returncode:
             raise StackFailed(f"manage.py {' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
