@@ -46,7 +46,7 @@ class Stack:
         return found
 
     def workers(self, kind: str, node: str = "") -> list[int]:
-        """Process ids of the workers of a kind, "message" or "query", of one node or of all."""
+        """Process ids of the workers of a kind, "message", "query" or "webhook", of one node or of all."""
         nodes = [self.node(node)] if node else self.nodes()
         return [worker["pid"] for node in nodes for worker in node["workers"] if worker["kind"] == kind]
 

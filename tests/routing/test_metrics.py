@@ -172,7 +172,8 @@ async def test_a_running_stack_counts_exactly_what_clients_sent_and_got(stack: W
     assert value(samples, "imcloud_presence_users") >= 2
     assert value(samples, "imcloud_connections", generation="4") >= 2
     assert value(samples, "imcloud_append_rows_sum") - value(first, "imcloud_append_rows_sum") >= sent
-    assert value(samples, "imcloud_workers") == len(stack.workers("message")) + len(stack.workers("query"))
+    workers = sum(len(stack.workers(kind)) for kind in ("message", "query", "webhook"))
+    assert value(samples, "imcloud_workers") == workers
     assert value(samples, "imcloud_queue_wait_seconds") < 5
     await disconnect(pair.clients)
     await asyncio.sleep(2.5)
