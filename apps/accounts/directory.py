@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from apps.accounts.models import Change, Tenant, User
-from apps.accounts.snapshot import Renewed
+from apps.accounts.models import Tenant, User
+from apps.accounts.snapshot import OfChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,8 @@ def _entry(*, state: str, **row: Any) -> TenantEntry:
     return TenantEntry(**row, locked=state == Tenant.State.LOCKED)
 
 
-def read_directory(previous: Directory | None) -> Directory:
-    """One cheap query when nothing has changed; after a change, the tenants and the users changed since."""
-    version = Change.objects.values_list("version", flat=True).first() or 0
-    if previous is not None and previous.version == version:
-        return previous
+def read_directory(version: int, previous: Directory | None) -> Directory:
+    """The tenants, and the users changed since."""
     if previous is None or version < previous.version:  # it falls when a backup was restored
         previous = Directory()
     tenants = [_entry(**row) for row in Tenant.objects.values(*_COLUMNS)]
@@ -110,4 +107,4 @@ def _milliseconds(moment: datetime | None) -> int:
     return 0 if moment is None else int(moment.timestamp() * 1000)
 
 
-directory: Renewed[Directory] = Renewed("directory", read_directory)
+directory: OfChanges[Directory] = OfChanges("directory", read_directory)

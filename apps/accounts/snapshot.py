@@ -6,9 +6,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from django.db import close_old_connections
+
+from apps.accounts.models import Change
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,6 +31,7 @@ class Renewed(Generic[T]):
         self._value: T | None = None
         self._lock = threading.Lock()
         self._started = False
+        self._failing = False
 
     @property
     def current(self) -> T:
@@ -73,18 +77,85 @@ class Renewed(Generic[T]):
         threading.Thread(target=self._keep_new, name=f"renew-{self.name}", daemon=True).start()
 
     def _keep_new(self) -> None:
-        failing = False
         pause = threading.Event()
         while True:
-            try:
-                self._renew()
-                if failing:
-                    logger.info("%s: read again", self.name)
-                failing = False
-            except Exception as error:
-                if not failing:
-                    logger.warning("%s: not read, keeping the old value: %s", self.name, error)
-                failing = True
-            finally:
-                close_old_connections()  # back to the pool: it is not held while nothing is read
+            self._look(self._renew)
+            close_old_connections()  # back to the pool: it is not held while nothing is read
             pause.wait(self.every)
+
+    def _look(self, read: Callable[[], object]) -> None:
+        """Read; of several failures in a row the first one is told."""
+        try:
+            read()
+        except Exception as error:
+            if not self._failing:
+                logger.warning("%s: not read, keeping the old value: %s", self.name, error)
+            self._failing = True
+        else:
+            if self._failing:
+                logger.info("%s: read again", self.name)
+            self._failing = False
+
+
+class Versioned(Protocol):
+    """`version`: of the Change that it was read at."""
+
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=Versioned)
+EVERY = 0.5  # s
+
+
+class OfChanges(Renewed[V]):
+    """A value that is made of what `changing` changes: it is read again when there was a change.
+
+    `read(version, previous)` returns it anew. One thread of the process asks for all of them whether one was.
+    """
+
+    def __init__(self, name: str, read: Callable[[int, V | None], V]) -> None:
+        super().__init__(name, self._read_if_changed, EVERY)
+        self._read_anew = read
+
+    def _read_if_changed(self, previous: V | None) -> V:
+        version = _newest_version()
+        if previous is not None and previous.version == version:
+            return previous
+        return self._read_anew(version, previous)
+
+    def start(self) -> None:
+        """Keep the value new from now on; a second call does nothing."""
+        with _start:
+            if self not in _followed:
+                _followed.append(self)
+                if len(_followed) == 1:
+                    threading.Thread(target=_follow, name="renew-changes", daemon=True).start()
+
+
+_start = threading.Lock()
+_followed: list[OfChanges[Any]] = []
+
+
+def _newest_version() -> int:
+    return Change.objects.values_list("version", flat=True).first() or 0
+
+
+def _follow() -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            version = _newest_version()
+        except Exception as error:
+            for each in _followed:
+                each._look(partial(_fail, error))
+        else:
+            for each in _followed:
+                if each._failing or each._value is None or each._value.version != version:
+                    each._look(each._renew)
+        close_old_connections()
+        pause.wait(EVERY)
+
+
+def _fail(error: Exception) -> None:
+    raise error

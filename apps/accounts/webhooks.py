@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from apps.accounts.models import Change, Webhooks
-from apps.accounts.snapshot import Renewed
+from apps.accounts.models import Webhooks
+from apps.accounts.snapshot import OfChanges
 
 
 class Hooks(NamedTuple):
@@ -55,14 +55,11 @@ class Table:
         return self.of.get(tenant, NONE)
 
 
-def _read(previous: Table | None) -> Table:
-    version = Change.objects.values_list("version", flat=True).first() or 0
-    if previous is not None and previous.version == version:
-        return previous
+def _read(version: int, previous: Table | None) -> Table:
     columns = ("tenant_id", *Hooks._fields[1:])
     found = [Hooks(*row) for row in Webhooks.objects.values_list(*columns)]
     some = {h.tenant: h for h in found if h.messages_url or h.online_url or h.chatrooms_url or h.judge_url}
     return Table(version, some, frozenset(h.tenant for h in some.values() if h.judge_url))
 
 
-table: Renewed[Table] = Renewed("webhooks", _read)
+table: OfChanges[Table] = OfChanges("webhooks", _read)

@@ -6,9 +6,10 @@ owner's slot (own_state.hold).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from apps.messaging import log
 from apps.routing.topology import slot
 
 BLOCKED_MAX = 3000  # entries of one owner
@@ -22,6 +23,12 @@ _REMOVE = (
     "DELETE FROM accounts_blockentry WHERE tenant_id = %s AND owner = %s AND blocked = ANY(%s::varchar[])"
 )
 ALL = "SELECT blocked FROM accounts_blockentry WHERE tenant_id = %s AND owner = %s ORDER BY blocked"
+_BLOCKED = """
+    SELECT b.tenant_id, b.owner, b.blocked FROM accounts_blockentry b
+    JOIN unnest(%s::int8[], %s::varchar[], %s::varchar[]) AS w(tenant, owner, other)
+    ON b.tenant_id = w.tenant AND b.owner = w.owner AND b.blocked = w.other"""
+
+Pair = tuple[int, str, str]  # tenant, owner, other
 
 
 class Full(Exception):
@@ -38,3 +45,14 @@ def add(cursor: Any, tenant: int, owner: str, blocked: Sequence[str]) -> None:
 
 def remove(cursor: Any, tenant: int, owner: str, blocked: Sequence[str]) -> None:
     cursor.execute(_REMOVE, (tenant, owner, list(blocked)))
+
+
+def columns(pairs: Sequence[Pair]) -> list[list[Any]]:
+    """The arrays of which a statement makes the pairs again."""
+    return [[pair[n] for pair in pairs] for n in range(3)]
+
+
+def blocked_pairs(server_set: str, pairs: Iterable[Pair]) -> set[Pair]:
+    """Those in which the owner has blocked the other."""
+    wanted = list(set(pairs))
+    return set(log.of(server_set).read(_BLOCKED, columns(wanted))) if wanted else set()

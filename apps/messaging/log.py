@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
@@ -477,18 +477,3 @@ def of(server_set: str) -> Log:
     if server_set not in logs:
         logs[server_set] = Log(server_set)
     return logs[server_set]
-
-
-def blocked_pairs(server_set: str, pairs: Iterable[tuple[int, str, str]]) -> set[tuple[int, str, str]]:
-    """Those of the (tenant, owner, other) triples in which the owner has blocked the other."""
-    wanted = list(set(pairs))
-    if not wanted:
-        return set()
-    tenants, owners, others = zip(*wanted, strict=True)
-    rows = of(server_set).read(
-        """SELECT b.tenant_id, b.owner, b.blocked FROM accounts_blockentry b
-           JOIN unnest(%s::int8[], %s::varchar[], %s::varchar[]) AS w(tenant, owner, blocked)
-           ON b.tenant_id = w.tenant AND b.owner = w.owner AND b.blocked = w.blocked""",
-        (list(tenants), list(owners), list(others)),
-    )
-    return set(rows)

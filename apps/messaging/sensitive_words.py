@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from apps.accounts.models import Change, changing
-from apps.accounts.snapshot import Renewed
+from apps.accounts.models import changing
+from apps.accounts.snapshot import OfChanges
 from apps.messaging.models import REWORDED, SensitiveWord, WordList
 from apps.messaging.word_search import WordSearch, folded
 
@@ -58,10 +58,7 @@ class Words:
     by_tenant: Mapping[int, TenantWords] = field(default_factory=dict)
 
 
-def _read_words(previous: Words | None) -> Words:
-    version = Change.objects.values_list("version", flat=True).first() or 0
-    if previous is not None and previous.version == version:
-        return previous
+def _read_words(version: int, previous: Words | None) -> Words:
     known = previous.by_tenant if previous is not None else {}
     found: dict[int, TenantWords] = {}
     for tenant, changed in WordList.objects.values_list("tenant", "version"):
@@ -73,7 +70,7 @@ def _read_words(previous: Words | None) -> Words:
     return Words(version, found)
 
 
-words: Renewed[Words] = Renewed("sensitive words", _read_words)
+words: OfChanges[Words] = OfChanges("sensitive words", _read_words)
 
 
 def sensitive_type(flags: int) -> int:

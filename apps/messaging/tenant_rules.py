@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from apps.accounts.models import Change, changing
-from apps.accounts.snapshot import Renewed
+from apps.accounts.models import changing
+from apps.accounts.snapshot import OfChanges
 from apps.messaging import chatrooms, log
 from apps.messaging.models import TenantRule
 
@@ -27,15 +27,12 @@ class Rules:
         return bool(self.until) and self.until.get((tenant, rule, name), 0) > log.now()
 
 
-def _read_rules(previous: Rules | None) -> Rules:
-    version = Change.objects.values_list("version", flat=True).first() or 0
-    if previous is not None and previous.version == version:
-        return previous
+def _read_rules(version: int, previous: Rules | None) -> Rules:
     rows = TenantRule.objects.filter(until__gt=log.now()).values_list("tenant", "kind", "name", "until")
     return Rules(version, {(tenant, kind, name): until for tenant, kind, name, until in rows.iterator()})
 
 
-rules: Renewed[Rules] = Renewed("tenant rules", _read_rules)
+rules: OfChanges[Rules] = OfChanges("tenant rules", _read_rules)
 
 
 def add(tenant: int, rule: int, names: Iterable[str], until: int = chatrooms.END) -> None:

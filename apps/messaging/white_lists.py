@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from apps.messaging import log
+from apps.messaging import block_lists, log
+from apps.messaging.block_lists import Pair, columns
 from apps.routing.topology import slot
 
 ALLOWED_MAX = 3000  # entries of one owner
@@ -30,8 +31,6 @@ _BOTH = f"""
     UNION ALL
     SELECT true, e.tenant, e.owner, e.allowed FROM messaging_whiteentry e
     JOIN {_ASKED} ON e.tenant = w.tenant AND e.owner = w.owner AND e.allowed = w.other"""
-
-Pair = tuple[int, str, str]  # tenant, owner, other
 
 
 class Full(Exception):
@@ -63,13 +62,9 @@ def blocked_and_allowed(
     """
     wanted = list(set(allowed))
     if not wanted:
-        return log.blocked_pairs(server_set, blocked), set()
-    columns = [*_columns(list(set(blocked))), *_columns(wanted)]
+        return block_lists.blocked_pairs(server_set, blocked), set()
+    asked = [*columns(list(set(blocked))), *columns(wanted)]
     found: tuple[set[Pair], set[Pair]] = set(), set()
-    for is_allowed, *pair in log.of(server_set).read(_BOTH, columns):
+    for is_allowed, *pair in log.of(server_set).read(_BOTH, asked):
         found[is_allowed].add(tuple(pair))  # type: ignore[arg-type]
     return found
-
-
-def _columns(pairs: Sequence[Pair]) -> list[list[Any]]:
-    return [[pair[n] for pair in pairs] for n in range(3)]

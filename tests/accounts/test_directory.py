@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apps.accounts.directory import NO_RESTRICTION, Restriction, directory, read_directory
+from apps.accounts.directory import NO_RESTRICTION, Directory, Restriction, directory, read_directory
 from apps.accounts.models import Tenant, User, changing
+from apps.accounts.snapshot import OfChanges
 from tests.accounts.tenants import renewed
 
 Pair = tuple[Tenant, Tenant]
@@ -22,7 +23,7 @@ def test_nothing_changed_means_the_very_same_directory_after_one_query(
 ) -> None:
     before = renewed()
     with django_assert_num_queries(1):  # type: ignore[operator]
-        assert read_directory(before) is before
+        assert renewed() is before
 
 
 def test_a_locked_tenant_and_a_rotated_secret_are_seen(tenants: Pair) -> None:
@@ -54,8 +55,9 @@ def test_a_process_that_starts_later_reads_the_same(tenants: Pair) -> None:
     User.objects.create(
         tenant=tenants[0], user_id="bob", tokens_valid_after=5, deactivated=True, deleted_at=7
     )
-    assert read_directory(None) == renewed()
-    assert read_directory(None).user_restriction(tenants[0].pk, "bob") == Restriction(5, 0, True, 7)
+    later: OfChanges[Directory] = OfChanges("directory", read_directory)
+    assert later.current == renewed()
+    assert later.current.user_restriction(tenants[0].pk, "bob") == Restriction(5, 0, True, 7)
 
 
 def test_a_change_that_is_rolled_back_is_never_seen(tenants: Pair) -> None:

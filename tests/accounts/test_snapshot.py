@@ -2,10 +2,13 @@ import asyncio
 import logging
 import threading
 import time
+from typing import NamedTuple
 
 import pytest
 
-from apps.accounts.snapshot import Renewed
+from apps.accounts import snapshot
+from apps.accounts.models import changing
+from apps.accounts.snapshot import OfChanges, Renewed
 
 
 def eventually(value: Renewed[int], expected: int) -> bool:
@@ -64,3 +67,54 @@ def test_started_it_follows_and_keeps_the_old_value_through_failures(
     # Watchers that other tests have started go on in their threads, and log what they meet.
     own = [record.levelname for record in caplog.records if record.getMessage().startswith("numbers:")]
     assert own == ["WARNING", "INFO"]
+
+
+class Made(NamedTuple):
+    version: int
+    reads: int
+
+
+def counting(name: str) -> OfChanges[Made]:
+    """A value that counts how often it was made anew."""
+
+    def read(version: int, previous: Made | None) -> Made:
+        return Made(version, previous.reads + 1 if previous else 1)
+
+    return OfChanges(name, read)
+
+
+def test_what_is_made_of_changes_is_made_anew_after_one_and_after_nothing_else(databases: None) -> None:
+    value = counting("made")
+    first = value.renew()
+    assert value.renew() is first
+    with changing():
+        pass
+    assert value.renew() == (first.version + 1, 2)
+
+
+def test_all_that_is_made_of_changes_is_followed_by_one_thread_and_one_question(
+    databases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, failing = [], [True, True, False, False, False]
+    one, other = counting("one"), counting("other")
+    values = [one.renew(), other.renew()]
+    with changing():
+        pass
+    version = snapshot._newest_version()
+
+    def newest() -> int:
+        if not failing:
+            raise SystemExit  # the thread has nothing more to do
+        asked.append(failing.pop(0))
+        if asked[-1]:
+            raise OSError("no database")
+        return version
+
+    monkeypatch.setattr(snapshot, "_followed", [one, other])
+    monkeypatch.setattr(snapshot, "_newest_version", newest)
+    monkeypatch.setattr(snapshot, "EVERY", 0.001)
+    with pytest.raises(SystemExit):
+        snapshot._follow()
+    assert len(asked) == 5
+    assert [one.current.reads, other.current.reads] == [2, 2]
+    assert [before.reads for before in values] == [1, 1]

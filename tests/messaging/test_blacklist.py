@@ -4,7 +4,7 @@ import pytest
 import redis
 from google.protobuf.message import Message
 
-from apps.messaging import block_lists, log
+from apps.messaging import block_lists
 from apps.messaging.log import Log
 from apps.messaging.methods import blacklist
 from apps.routing.protocol import im_pb2 as im
@@ -43,7 +43,7 @@ def test_who_is_blocked_is_listed_and_told_by_the_status_and_found_where_message
     assert blocked(ALICE) == [BOB]
     assert blocked(BOB) == []
     assert ask(ALICE, "blackStat", status, target=BOB).status == 0
-    assert log.blocked_pairs("set1", [(1, ALICE, BOB), (1, BOB, ALICE)]) == {(1, ALICE, BOB)}
+    assert block_lists.blocked_pairs("set1", [(1, ALICE, BOB), (1, BOB, ALICE)]) == {(1, ALICE, BOB)}
     assert unblock(ALICE, BOB) == 0
     assert unblock(ALICE, BOB) == 0
     assert blocked(ALICE) == []

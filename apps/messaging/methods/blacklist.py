@@ -45,7 +45,7 @@ def everybody(server_set: str, request: Request) -> im.QueryBlackListOutput:
 def status(server_set: str, request: Request) -> None:
     """blackStat: the status is the answer, OK when the other user is blocked."""
     other = identifier(im.BlackListStatusInput.FromString(request.payload).userId)
-    if not log.blocked_pairs(server_set, [(request.tenant, request.user, other)]):
+    if not block_lists.blocked_pairs(server_set, [(request.tenant, request.user, other)]):
         raise Refusal(AckStatus.NOT_BLACKLISTED)
 
 

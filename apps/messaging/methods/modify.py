@@ -5,7 +5,6 @@ v2 and v4 know nothing of it: they find the new content in histories, and in wha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from apps.messaging.models import CHANGES, GROUP, GROUPS, PRIVATE, RECALLED, TO_
 from apps.messaging.own_state import answers
 from apps.routing.envelope import Request
 from apps.routing.protocol import im_pb2 as im
+from apps.routing.protocol.messages import is_readable
 from apps.routing.protocol.packets import AckStatus
 
 PAGE = 100  # messages
@@ -70,7 +70,7 @@ def _verdict(request: Request, original: Original | None) -> Verdict:
     its_class = im.UpStreamMessage.FromString(original.up).classname
     if (original.sender, original.target) != (request.user, request.target):
         return Refused(AckStatus.MALFORMED)
-    if wanted.metadata not in ("", its_class) or not _fits(its_class, wanted.content):
+    if wanted.metadata not in ("", its_class) or not is_readable(its_class, wanted.content):
         return Refused(AckStatus.MALFORMED)
     entry = Entry(
         uid=request.uid,
@@ -112,13 +112,3 @@ def pull(server_set: str, request: Request) -> im.PullModifyMsgResp:
     if size > PAGE_BYTES and not reply.finished:
         reply.nextVersion = last
     return reply
-
-
-def _fits(classname: str, content: bytes) -> bool:
-    """SDKs parse the content of built-in classes as JSON; other text would break their receiving loop."""
-    if not classname.startswith("RC:"):
-        return True
-    try:
-        return isinstance(json.loads(content), dict)
-    except (ValueError, RecursionError):
-        return False

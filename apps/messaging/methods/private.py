@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apps.accounts.directory import directory
+from apps.messaging.block_lists import Pair
 from apps.messaging.log import Entry
 from apps.messaging.methods import Refused, Status, Verdict, changing, wording
 from apps.messaging.models import PRIVATE, TO_SELF
 from apps.messaging.tenant_rules import Rule, rules
-from apps.messaging.white_lists import Pair, blocked_and_allowed
+from apps.messaging.white_lists import blocked_and_allowed
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request, source
 from apps.routing.protocol.messages import is_status, parse_upstream
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus, ProtocolError

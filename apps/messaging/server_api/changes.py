@@ -12,7 +12,6 @@ import msgpack
 
 from apps.messaging import expansions
 from apps.messaging.methods import recall
-from apps.messaging.server_api.chatrooms import results_of_all_sets
 from apps.messaging.server_api.declarations import (
     INTERNAL,
     PARAMETER,
@@ -28,6 +27,7 @@ from apps.messaging.server_api.declarations import (
     json_object,
     text,
 )
+from apps.messaging.server_api.homes import results_of_all_sets
 from apps.messaging.server_api.messages import KEEP_LAST_MESSAGE, NO_PUSH, PERSISTED, committed
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, Request
 from apps.routing.protocol.im_pb2 import UpStreamMessage

@@ -15,9 +15,7 @@ from apps.messaging.chatroom_entries import ENTRIES_MAX, WITH_OWNER
 from apps.messaging.chatrooms import END, Kind
 from apps.messaging.methods.chatroom import KEY, MEMBERS_MAX, VALUE_MAX
 from apps.messaging.server_api.declarations import (
-    INTERNAL,
     PARAMETER,
-    TIMEOUT,
     Answer,
     Call,
     MapParam,
@@ -31,10 +29,9 @@ from apps.messaging.server_api.declarations import (
     json_object,
     text,
 )
-from apps.messaging.server_api.homes import sets_of
-from apps.messaging.server_api.messages import PATIENCE, committed
+from apps.messaging.server_api.homes import results, results_of_all_sets
+from apps.messaging.server_api.messages import committed
 from apps.routing.envelope import FROM_SERVER, Request
-from apps.routing.process import submit
 from apps.routing.protocol.status import AckStatus
 
 ROOMS_A_CALL = 50
@@ -63,7 +60,7 @@ async def manage_all(call: Call, rooms: list[str], operation: str, *arguments: A
     requests = [
         Request(call.tenant.id, "", "manageChrm", room, payload, options=FROM_SERVER) for room in rooms
     ]
-    return _results(await committed(requests))
+    return results(await committed(requests))
 
 
 async def manage_known(call: Call, room: str, operation: str, *arguments: Any) -> Any:
@@ -71,29 +68,13 @@ async def manage_known(call: Call, room: str, operation: str, *arguments: Any) -
     payload = msgpack.packb([operation, *arguments])
     request = Request(call.tenant.id, "", "manageChrm", room, payload, options=FROM_SERVER)
     (reply,) = await committed([request])
-    return None if reply.status == AckStatus.CHATROOM_NOT_FOUND else _results([reply])[0]
+    return None if reply.status == AckStatus.CHATROOM_NOT_FOUND else results([reply])[0]
 
 
 async def in_all_sets(call: Call, operation: str, *arguments: Any) -> list[Any]:
     """Do something that is about no room in particular in each SET of the app's cluster."""
     request = Request(call.tenant.id, "", "manageChrm", "", msgpack.packb([operation, *arguments]))
     return await results_of_all_sets(call, request)
-
-
-async def results_of_all_sets(call: Call, request: Request) -> list[Any]:
-    """What each SET of the app's cluster answers. Raises Refused."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return _results(await asyncio.gather(*(submit(request, name) for name in sets_of(call.tenant))))
-    except TimeoutError:
-        raise Refused(TIMEOUT, "Not known in time, please retry.") from None
-
-
-def _results(replies: list[Any]) -> list[Any]:
-    failed = sum(reply.status != 0 for reply in replies)
-    if failed:
-        raise Refused(INTERNAL, f"{failed} of {len(replies)} rooms could not be reached, please retry.")
-    return [msgpack.unpackb(reply.payload) for reply in replies]
 
 
 @endpoint(

@@ -28,6 +28,7 @@ from django.utils import timezone
 from apps.accounts.directory import TenantEntry
 from apps.accounts.signatures import BAD_SIGNATURE, LOCKED
 from apps.messaging.server_api.body import Fields
+from apps.routing.protocol.messages import strict_json
 
 ID_MAX = 64  # bytes of a user, group or chatroom id
 INTERNAL, PARAMETER, NOT_FOUND, GROUP_FULL = 1000, 1002, 404, 405
@@ -138,15 +139,6 @@ def flag(text: str) -> bool:
     if text.lower() not in ("0", "1", "true", "false"):
         raise ValueError("must be 0, 1, true or false")
     return text.lower() in ("1", "true")
-
-
-def strict_json(text: str) -> Any:
-    """Without Python's NaN and Infinity, which no client can read. Raises ValueError, RecursionError."""
-    return json.loads(text, parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def json_object(max_bytes: int) -> Type[dict[str, Any]]:

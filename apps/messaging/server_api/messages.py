@@ -25,7 +25,6 @@ from apps.messaging.server_api.declarations import (
     identifier,
     integer,
     json_object,
-    strict_json,
     text,
 )
 from apps.routing.envelope import FROM_SERVER, INCLUDE_SENDER, VERIFY_BLACKLIST, Request
@@ -34,6 +33,7 @@ from apps.routing.methods import INTERNAL as INTERNAL_METHODS
 from apps.routing.methods import METHODS
 from apps.routing.process import submit_all
 from apps.routing.protocol.im_pb2 import UpStreamMessage
+from apps.routing.protocol.messages import is_readable
 from apps.routing.protocol.status import AckStatus
 from apps.routing.quotas import MESSAGES, quotas
 
@@ -212,8 +212,7 @@ STATUS = (
 
 
 def _status(call: Call) -> bytes:
-    if call["objectName"].startswith("RC:"):
-        _check_built_in(call["content"])
+    _check_readable(call)
     content = call["content"].encode()
     message = UpStreamMessage(sessionId=0, classname=call["objectName"], content=content)
     message.busChannel = call["busChannel"]
@@ -287,8 +286,7 @@ def _take_from_quota(requests: Sequence[Request]) -> None:
 
 def up_stream(call: Call) -> UpStreamMessage:
     """The message as a client would have sent it. Raises Refused."""
-    if call["objectName"].startswith("RC:"):
-        _check_built_in(call["content"])
+    _check_readable(call)
     session = (PERSISTED * call["isPersisted"]) | (COUNTED * call["isCounted"])
     session |= (NO_PUSH * call["disablePush"]) | (EXPANSION * call["expansion"])
     message = UpStreamMessage(
@@ -311,13 +309,8 @@ def up_stream(call: Call) -> UpStreamMessage:
     return message
 
 
-def _check_built_in(content: str) -> None:
-    """SDKs parse the content of built-in types as JSON; other text would break their receiving loop."""
-    try:
-        valid = isinstance(strict_json(content), dict)
-    except (ValueError, RecursionError):
-        valid = False
-    if not valid:
+def _check_readable(call: Call) -> None:
+    if not is_readable(call["objectName"], call["content"]):
         raise Refused(PARAMETER, "content must be a JSON object for objectNames that begin with RC:.")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 
+from apps.messaging import chatrooms, log
 from apps.messaging.server_api.declarations import (
     INTERNAL,
     Answer,
@@ -107,3 +109,17 @@ async def _to_all(call: Call, method: str, message: UpStreamMessage) -> Answer:
     if reply.status not in (AckStatus.OK, AckStatus.RECALL_PARAMETERS):
         raise Refused(INTERNAL, "Not known to be stored, please retry.")
     return {"messageUID": reply.uid}
+
+
+@endpoint("/message/chatroom/broadcast", *MESSAGE)
+def broadcast_in_chatrooms(call: Call) -> Answer:
+    """Say something in all chatrooms.
+
+    Shown to who is in a room now, once for each room. It is not stored, and no room lives longer by it.
+
+    Gateways are told directly, in one message: they know who is where.
+    """
+    up = up_stream(call).SerializeToString()
+    said = (uuid.uuid4().hex, log.now(), call["fromUserId"], up, call["isIncludeSender"])
+    chatrooms.tell(call.tenant.id, "", said=said)
+    return {}

@@ -19,7 +19,6 @@ from apps.accounts.directory import directory
 from apps.accounts.signatures import SignatureRefused, signer
 from apps.messaging.server_api import (  # noqa: F401  (they declare the endpoints)
     changes,
-    chatroom_broadcast,
     chatroom_users,
     chatrooms,
     conversation_tags,

@@ -38,7 +38,7 @@ from apps.messaging.webhooks.routing import CHANNELS, SOURCE_NAMES
 from apps.routing import hints, metrics
 from apps.routing.envelope import FROM_SERVER, SOURCES, Batch, Hint, Request, Row, feed_group, hint_message
 from apps.routing.protocol.im_pb2 import UpStreamMessage
-from apps.routing.protocol.messages import conversation_type
+from apps.routing.protocol.messages import conversation_type, is_readable
 from apps.routing.protocol.packets import MAX_CONTENT, AckStatus
 
 logger = logging.getLogger(__name__)
@@ -372,13 +372,12 @@ def _answer(body: bytes, up: UpStreamMessage) -> tuple[bool, bytes] | None:
 
 
 def _fits(content: Any, classname: str) -> bool:
-    """Whether clients can be shown it: SDKs parse what is of a built-in class."""
+    """Whether clients can be shown it."""
     try:
-        if not isinstance(content, str) or len(content.encode()) > MAX_CONTENT:
-            return False
-        return not classname.startswith("RC:") or isinstance(json.loads(content), dict)
-    except (ValueError, RecursionError):
+        fits = isinstance(content, str) and len(content.encode()) <= MAX_CONTENT
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
+    return fits and is_readable(classname, content)
 
 
 _judges: dict[str, Judge] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -52,6 +52,27 @@ _ASTRAL_BYTES = re.compile(b"[\xf0-\xf4][\x80-\xbf]{3}")
 def conversation_type(method: str) -> int:
     """What kind of conversation a sending method writes into; 0 for every other method."""
     return _CONVERSATION_TYPES.get(method, 0)
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Without Python's NaN and Infinity, which no client can read. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def is_readable(classname: str, content: str | bytes) -> bool:
+    """Whether SDKs can read the content: that of built-in classes they parse as a JSON object, and other text
+    would break their receiving loop.
+    """
+    if not classname.startswith("RC:"):
+        return True
+    try:
+        return isinstance(strict_json(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def is_status(method: str, classname: str) -> bool:

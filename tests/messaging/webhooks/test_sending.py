@@ -1,5 +1,6 @@
 """Where webhooks may go: nobody's inside, however it is written; to the address that was looked at."""
 
+import re
 import socket
 import ssl
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -171,3 +173,15 @@ def test_a_certificate_is_the_names_though_its_address_is_connected_to(
     settings.WEBHOOK_CA = ""
     sending._pool.cache_clear()
     assert post(f"https://receiver.example:{https}/", b"{}", JSON, WHO).status == 0  # nobody vouches for it
+
+
+def test_the_guides_check_knows_what_is_genuine() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "server-api.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    guides: dict[str, Any] = {}
+    exec(code, guides)
+    tenant = TenantEntry(1, "Alice's", "key", "secret")
+    query = dict(parse_qsl(urlsplit(sending.signed("/hook?a=1", tenant)).query))
+    assert guides["is_genuine"](query, "secret")
+    assert not guides["is_genuine"](query, "another")
+    assert not guides["is_genuine"](query | {"signTimestamp": "1"}, "secret")

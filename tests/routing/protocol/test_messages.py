@@ -25,6 +25,7 @@ from apps.routing.protocol.messages import (
     escape_astral,
     for_v2,
     generation,
+    is_readable,
     is_status,
     parse_upstream,
     recalled,
@@ -244,3 +245,22 @@ def test_a_recall_that_is_too_large_to_be_one_is_not_looked_at() -> None:
     content = b'{"conversationType":3,"targetId":"g","messageUId":"u","extra":"%s"}'
     assert recalled(recall(content % b"")) is not None
     assert recalled(recall(content % (b"x" * RECALL_MAX))) is None
+
+
+@pytest.mark.parametrize(
+    ("classname", "content", "readable"),
+    [
+        ("RC:TxtMsg", '{"content":"hi"}', True),
+        ("RC:TxtMsg", b'{"content":"hi"}', True),
+        ("RC:TxtMsg", "hi", False),
+        ("RC:TxtMsg", '["hi"]', False),
+        ("RC:TxtMsg", '{"content":NaN}', False),
+        ("RC:TxtMsg", b"\xff", False),
+        ("RC:TxtMsg", "[" * 100_000, False),
+        ("app:own", "hi", True),
+    ],
+)
+def test_what_sdks_cannot_parse_of_a_built_in_class_is_not_readable(
+    classname: str, content: str | bytes, readable: bool
+) -> None:
+    assert is_readable(classname, content) is readable
