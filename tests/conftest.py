@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(lacking, pytrace=False)
         pytest.skip(lacking)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails at the shared stack shows what that logged meanwhile."""
+    report = yield
+    log = DATA / "stack" / "run.log"
+    if report.when == "setup":
+        LOGGED[item.nodeid] = log.stat().st_size if log.exists() else 0
+    elif report.failed and "stack" in getattr(item, "fixturenames", ()):
+        with log.open("rb") as file:
+            file.seek(max(LOGGED[item.nodeid] - LOGGED_BEFORE, 0))
+            report.sections.append(("run.log", file.read(LOGGED_MOST).decode(errors="replace")))
+    return report
+
+
+LOGGED: dict[str, int] = {}  # test -> size of the shared stack's log when it began
+LOGGED_BEFORE, LOGGED_MOST = 4000, 20_000  # bytes
 
 
 def pytest_unconfigure() -> None:

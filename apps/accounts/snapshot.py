@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -80,7 +81,7 @@ class Renewed(Generic[T]):
         pause = threading.Event()
         while True:
             self._look(self._renew)
-            close_old_connections()  # back to the pool: it is not held while nothing is read
+            _release()
             pause.wait(self.every)
 
     def _look(self, read: Callable[[], object]) -> None:
@@ -95,6 +96,12 @@ class Renewed(Generic[T]):
             if self._failing:
                 logger.info("%s: read again", self.name)
             self._failing = False
+
+
+def _release() -> None:
+    """Connections go back to the pool: they are not held while nothing is read."""
+    with contextlib.suppress(Exception):  # the thread goes on; what is broken, the next read tells
+        close_old_connections()
 
 
 class Versioned(Protocol):
@@ -153,7 +160,7 @@ def _follow() -> None:
             for each in _followed:
                 if each._failing or each._value is None or each._value.version != version:
                     each._look(each._renew)
-        close_old_connections()
+        _release()
         pause.wait(EVERY)
 
 

@@ -146,7 +146,10 @@ class Quotas:
         while True:
             self._news.wait(BEAT)  # connections are announced again before they are taken for gone
             self._news.clear()
-            self.exchange()
+            try:
+                self.exchange()
+            except Exception:
+                logger.exception("quotas: not exchanged")  # and tried again: the thread has to go on
             time.sleep(EVERY if self._reached else BEAT)
 
     def exchange(self) -> None:
