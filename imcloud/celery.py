@@ -1,8 +1,8 @@
 """The Celery app, `celery -A imcloud`. Queues carry batches; see apps.routing.lanes and the supervisor."""
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
@@ -10,14 +10,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
 
 from django.conf import settings
 
+if TYPE_CHECKING:
+    from apps.routing.topology import SetEntry
+
+REPLICATE = "messaging.replicate"
 SOCKET_TIMEOUT = 2.0  # s; a lane gives up on a broker that does not answer within it
 
 
-def timed_work(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
+def timed_work(sets: Mapping[str, "SetEntry"]) -> dict[str, dict[str, Any]]:
     """What beat has each SET's nodes do, and how often (s). A task that nobody took in time is left."""
     every = {
         "messaging.compensate": 1.0,
         "messaging.exchange": 1.0,
+        REPLICATE: 1.0,
         "messaging.move_slots": 1.0,
         "messaging.webhooks": 1.0,
         "messaging.sweep_chatroom_members": 5.0,
@@ -25,15 +30,17 @@ def timed_work(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
         "messaging.sweep_chatrooms": 60.0,
         "messaging.sweep": 600.0,
     }
+    queues = {REPLICATE: "replication"}
     return {
-        f"{task} {server_set}": {
+        f"{task} {name}": {
             "task": task,
             "schedule": seconds,
-            "args": (server_set,),
-            "options": {"queue": f"{server_set}.beat", "expires": max(seconds, 5.0)},
+            "args": (name,),
+            "options": {"queue": f"{name}.{queues.get(task, 'beat')}", "expires": max(seconds, 5.0)},
         }
-        for server_set in sets
+        for name, its in sets.items()
         for task, seconds in every.items()
+        if task != REPLICATE or its.standby
     }
 
 

@@ -21,6 +21,7 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import msgpack
 import psycopg
+from django.db import DatabaseError
 
 from apps.messaging.models import (
     CANARY,
@@ -29,22 +30,25 @@ from apps.messaging.models import (
     GROUP_CHANGE,
     GROUPS,
     HELD,
+    MENDED,
     MOVED,
     PRIVATE,
     READ_TIME,
     RECALLED,
+    REPAIRED,
     REWORDED,
     SLOT_GONE,
     SYSTEM,
     TO_SELF,
     UNSEEN,
 )
+from apps.messaging.standby import shipping
 from apps.routing import databases, metrics, placement
 from apps.routing.envelope import Row
 from apps.routing.protocol.im_pb2 import UpStreamMessage
 from apps.routing.protocol.messages import RECALL, recalled
 from apps.routing.protocol.status import AckStatus
-from apps.routing.topology import slot
+from apps.routing.topology import slot, topology
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,11 +71,18 @@ TYPES = (
 )  # fmt: skip
 _ADVANCE = """
     UPDATE messaging_head SET seq = seq + %s, time = GREATEST(time + 1, %s) + %s
-    WHERE id = 1 RETURNING seq, time, slots"""
+    WHERE id = 1 AND epoch = current_setting('imcloud.epoch')::int8 RETURNING seq, time, slots"""
+_LOCK = """
+    SELECT slots FROM messaging_head
+    WHERE id = 1 AND epoch = current_setting('imcloud.epoch')::int8 FOR UPDATE"""
 
 
 class Unavailable(Exception):
     """The SET's database did not answer in time. Whether the batch was stored is not known: try it again."""
+
+
+class Fenced(psycopg.OperationalError):
+    """The head is of another epoch than this writer: the SET's log is in another database by now."""
 
 
 class Elsewhere(Exception):
@@ -186,8 +197,9 @@ def row(
     shown = not flags & MOVED
     to: tuple[str, ...] = ()
     gone = ""
-    if flags & RECALLED:
-        # What is left of it is its place in the log, and that its sender is to have his acknowledgement.
+    if flags & (RECALLED | REPAIRED):
+        # What is left of it is its place in the log, and that its sender is to have his acknowledgement. What
+        # came from an old primary is pulled: some devices have been shown it there.
         kind, shown = CANARY, False
     if flags & TO_SELF:
         to = (sender,) if kind in GROUPS else ()  # whom a group's hub does not show it: he has sent it
@@ -242,6 +254,9 @@ class Log:
     def __init__(self, server_set: str) -> None:
         self.server_set = server_set
         self._connection: psycopg.Connection[Any] | None = None
+        self._place = ("", 0)  # the URL and the epoch of the connection
+        self._server = ""  # when the server began that it was to
+        self._began = 0
         metrics.APPEND_FAILURES.of(server_set)
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T], *, within: float) -> T:
@@ -262,21 +277,56 @@ class Log:
                 time.sleep(RETRY_PAUSE)
 
     def _connect(self) -> psycopg.Connection[Any]:
+        place = databases.place(self.server_set)
+        if place != self._place:
+            self.close()
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                databases.url(self.server_set),
-                connect_timeout=2,
-                autocommit=True,
-                prepare_threshold=0,
-                # A worker that is stopped within a transaction would keep the head's lock from all others.
-                options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000",
-                # A peer that vanished without a word is noticed within 5 s.
-                keepalives_idle=2,
-                keepalives_interval=1,
-                keepalives_count=3,
-                tcp_user_timeout=5000,
-            )
+            self._connection = self._open(place)
+            self._place = place
         return self._connection
+
+    def _open(self, place: tuple[str, int]) -> psycopg.Connection[Any]:
+        url, epoch = place
+        opened = psycopg.connect(
+            url,
+            connect_timeout=2,
+            autocommit=True,
+            prepare_threshold=0,
+            # A worker that is stopped within a transaction would keep the head's lock from all others.
+            options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000"
+            f" -c imcloud.epoch={epoch}",
+            # A peer that vanished without a word is noticed within 5 s.
+            keepalives_idle=2,
+            keepalives_interval=1,
+            keepalives_count=3,
+            tcp_user_timeout=5000,
+        )
+        ((server,),) = opened.execute("SELECT pg_postmaster_start_time()::text").fetchall()
+        if databases.has_standby(self.server_set) and self._server not in ("", server):
+            self._confirm(opened, place)
+        self._server = server
+        self._began = 0
+        if epoch > 1:
+            found = opened.execute("SELECT time FROM messaging_epoch WHERE number = %s", (epoch,)).fetchone()
+            self._began = found[0] if found else 0
+        return opened
+
+    def epoch_began(self) -> int:
+        """ms that all messages of this epoch are later than; 0 in the first one. Raises Unavailable."""
+        if databases.place(self.server_set)[1] == 1:
+            return 0
+        return self.run(lambda connection: self._began, within=2.0)
+
+    def _confirm(self, opened: psycopg.Connection[Any], place: tuple[str, int]) -> None:
+        """A server that was away is written to only when the topology, read now, says that it is the one."""
+        try:
+            topology.renew()
+        except DatabaseError as error:
+            opened.close()
+            raise Fenced(f"the server has begun anew; where the log is cannot be asked: {error}") from error
+        if databases.place(self.server_set) != place:
+            opened.close()
+            raise Fenced("the server has begun anew, and is the primary no more")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -292,6 +342,10 @@ class Log:
         began = time.monotonic()
         try:
             appended = self._append(entries, within)
+            shipping.cover(self.server_set, appended.upto)
+        except shipping.StandbyAway as error:
+            metrics.APPEND_FAILURES.add(1, self.server_set)
+            raise Unavailable(f"{self.server_set}: {error}") from error
         except Unavailable:
             metrics.APPEND_FAILURES.add(1, self.server_set)
             raise
@@ -344,9 +398,9 @@ def _places(
 
 def lock_head(connection: psycopg.Connection[Any]) -> bytes:
     """Have the head's lock until the transaction ends; the slots that the SET takes messages of."""
-    found = connection.execute("SELECT slots FROM messaging_head WHERE id = 1 FOR UPDATE").fetchone()
+    found = connection.execute(_LOCK).fetchone()
     if found is None:
-        raise RuntimeError("the SET's head row is missing: run `manage.py migrate` on its database")
+        raise Fenced("the head is of another epoch")
     slots: bytes = found[0]
     return slots
 
@@ -365,7 +419,7 @@ def append(connection: psycopg.Connection[Any], entries: Sequence[Entry], *, loo
     after = offsets(new)
     advanced = connection.execute(_ADVANCE, (len(new), _floor(new, after), max(after, default=0))).fetchone()
     if advanced is None:
-        raise RuntimeError("the SET's head row is missing: run `manage.py migrate` on its database")
+        raise Fenced("the head is of another epoch")
     upto, last, slots = advanced
     first = last - max(after, default=0)
     homes = [_homes(entry) for entry in new]
@@ -414,7 +468,7 @@ def _floor(entries: Sequence[Entry], after: Sequence[int]) -> int:
 
 def _homes(entry: Entry) -> tuple[int, int]:
     """The slots of target and sender."""
-    if entry.kind in (CANARY, SLOT_GONE):
+    if entry.kind in (CANARY, SLOT_GONE, MENDED):
         return NO_SLOT, NO_SLOT
     app = str(entry.tenant)
     if entry.kind == SYSTEM and not entry.target:

@@ -38,6 +38,7 @@ from apps.messaging.models import (
     SLOT_GONE,
     SYSTEM,
     UNSEEN,
+    EpochMark,
     ExchangeGap,
     InboxTime,
     ListCursor,
@@ -290,7 +291,7 @@ def _copy_others(move: SlotMove) -> None:
     """Device cursors, block lists and the like: few, and all at once."""
     found = []
     for model in _others():
-        if model in (ExchangeGap, ListCursor, InboxTime):
+        if model in (ExchangeGap, ListCursor, InboxTime, EpochMark):
             continue  # the switch knows better; the list reads this log anew; see _PUT_TIMES
         columns = ", ".join(f'"{f.column}"' for f in model._meta.fields if not isinstance(f, AutoField))
         table = model._meta.db_table

@@ -55,6 +55,8 @@ from apps.messaging.methods import (
 )
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.sensitive_words import words
+from apps.messaging.standby import replication
+from apps.messaging.standby.shipping import StandbyAway
 from apps.messaging.tenant_rules import rules
 from apps.messaging.webhooks import deliveries, dispatcher, events, judging, routing
 from apps.routing import hints, metrics
@@ -149,6 +151,7 @@ def deliver(data: bytes) -> None:
         hint = _answering(batch, [Answer(i, AckStatus.FAILED) for i in range(len(batch.requests))])
     hints.tell(feed_group(batch.server_set), hint_message(hint))
     exchange.wake(batch.server_set, hint.upto, exported)
+    replication.wake(batch.server_set)
 
 
 def _hand_over(
@@ -287,7 +290,7 @@ def _answer(server_set: str, request: Request) -> Answer:
         return method(server_set, request)
     except (DecodeError, ProtocolError):
         return Answer(0, AckStatus.MALFORMED)
-    except Unavailable as error:
+    except (Unavailable, StandbyAway) as error:
         logger.error("%s of tenant %d refused: %s", request.method, request.tenant, error)
         return Answer(0, AckStatus.BUSY)
     except Exception:
@@ -312,6 +315,12 @@ def take_over(server_set: str, origin: str = "", upto: int = 0) -> None:
             exchange.catch_up(server_set, origin, upto)
     except Unavailable as error:
         logger.warning("%s does not read the others: %s", server_set, error)
+
+
+@shared_task(name=replication.REPLICATE)
+def replicate(server_set: str) -> None:
+    """Bring the standby up to the log; after commits, and timed."""
+    replication.run(server_set)
 
 
 @shared_task(name="messaging.move_slots")

@@ -13,6 +13,7 @@ import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections, models
+from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -32,6 +33,18 @@ def url(server_set: str) -> str:
     return (entry and entry.database) or settings.SET_DATABASE_URL.format(set=server_set)
 
 
+def place(server_set: str) -> tuple[str, int]:
+    """The URL of a SET's log, and the epoch in which that is its place."""
+    entry = topology.current.sets.get(server_set)
+    return url(server_set), entry.epoch if entry else 1
+
+
+def has_standby(server_set: str) -> bool:
+    """Whether the SET's log may be in another database than before."""
+    entry = topology.current.sets.get(server_set)
+    return entry is not None and entry.standby != ""
+
+
 def alias(server_set: str) -> str:
     """The alias of a SET's database in Django's `connections`."""
     return register(server_set, url(server_set))
@@ -43,10 +56,21 @@ def register(name: str, database_url: str) -> str:
         known = connections.settings.get(name)
         if known is None or known["URL"] != database_url:
             described = settings.DATABASE_FROM_URL(database_url) | {"URL": database_url}
-            connections.settings |= connections.configure_settings(
-                {"default": settings.DATABASES["default"], name: described}
-            )
+            made = connections.configure_settings({"default": settings.DATABASES["default"], name: described})
+            if known is None:
+                connections.settings |= made
+            else:
+                _move(name, known, made[name])
     return name
+
+
+def _move(name: str, known: dict[str, Any], described: dict[str, Any]) -> None:
+    """The SET has another primary. The connections of all threads look at the one dictionary."""
+    known.clear()
+    known.update(described)
+    pool = DatabaseWrapper._connection_pools.pop(name, None)  # type: ignore[attr-defined]
+    if pool is not None:
+        pool.close()
 
 
 def create(database_url: str) -> None:

@@ -18,6 +18,7 @@ INCLUDE_SENDER = 4  # the sender's own devices are shown it too
 JOINED = 8  # the connection behind it has joined the chatroom that is its target
 REPEATED = 16  # set by the node: an earlier try of its batch may have done it
 WANTS_GROUPS = 32  # a pull's answer is to tell the user's groups
+FROM_OLD_LOG = 64  # of a pull: the connection has read the log of an earlier epoch so far
 # Three bits say what a message was sent with. They are the same ones of Message.flags.
 SOURCES = 7 << 11
 _SERVER = 7
@@ -35,6 +36,14 @@ SOURCE_OF = {
 def source(options: int) -> int:
     """The bits of Message.flags of what a request with these options was sent with; 0: not known."""
     return _SERVER << 11 if options & FROM_SERVER else options & SOURCES
+
+
+EPOCH_ROWS = 1_000_000_000  # seqs that an epoch has; no log gets so far within one
+
+
+def first_seq(epoch: int) -> int:
+    """All seqs of an epoch of a SET's log are greater, all of those before it are not."""
+    return (epoch - 1) * EPOCH_ROWS
 
 
 ELSEWHERE = -1  # Answer.status: the message's slot is another SET's; the gateway sends it there

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from apps.accounts import tokens
 from apps.accounts.directory import directory
 from apps.routing import access_points, metrics, pace, rooms
-from apps.routing.envelope import JOINED, SOURCE_OF, WANTS_GROUPS, Answer, Request
+from apps.routing.envelope import FROM_OLD_LOG, JOINED, SOURCE_OF, WANTS_GROUPS, Answer, Request
 from apps.routing.lanes import Pending
 from apps.routing.methods import METHODS
 from apps.routing.metrics import traffic
@@ -257,6 +257,7 @@ class Handler:
             if packet.topic == PULL:
                 device = connection.device or connection.platform
                 options = 0 if connection.groups is not None else WANTS_GROUPS
+                options |= FROM_OLD_LOG if connection.from_old_log else 0
                 request = request._replace(
                     device=device, acknowledged=connection.cursor(), options=options, shown=connection.shown
                 )

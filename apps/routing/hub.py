@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 UNREAD_MAX = 16 << 20  # bytes that a client may leave unread at a beat: a full window of the largest, twice
 GROUP_CHANGE, COMES = -3, "join"  # the kind and method of a row that changes a group
+MENDED = -6  # the kind of a row behind others that nobody here was shown: they are pulled
 SLOT_GONE = -5  # the kind of a row behind which the users of a slot (in `method`) are shown nothing
 IDLE = 90.0  # s without a frame after which a connection is dropped (PROTOCOL 6.9)
 
@@ -127,6 +128,9 @@ class Hub:
             if row.to:
                 self.rooms.show(server_set, row, self._down, origin)
             return
+        if row.kind == MENDED:
+            self.skipped(server_set, row.seq)
+            return
         if row.kind == SLOT_GONE:
             self._hold_back(server_set, int(row.method), row.seq)
             return
@@ -227,6 +231,14 @@ class Hub:
         for connection in self.connections.values():
             if connection.home == server_set and slot(str(connection.tenant), connection.user) == number:
                 connection.fall_behind(position)
+
+    def new_epoch(self, server_set: str, epoch: int) -> None:
+        """The SET has another primary: its devices pull, and say that what they have is of the old one."""
+        for connection in self.connections.values():
+            if connection.home == server_set:
+                self._regroup(connection, None)
+                connection.begin(epoch)
+        self.rooms.skipped(server_set)
 
     def rehome(self, snapshot: Snapshot, covered: Mapping[str, int]) -> None:
         """Slots have moved: their users' devices read the log of another SET from now on.

@@ -61,6 +61,16 @@ class Cluster(models.Model):
         return super().delete(*args, **kwargs)
 
 
+class Durability(models.TextChoices):
+    LOCAL = "local"
+    STANDBY = "standby"
+
+
+class StandbyAway(models.TextChoices):
+    REFUSE = "refuse"
+    DEGRADE = "degrade", "degrade to local, with an alarm"
+
+
 class ServerSet(models.Model):
     """A cell: one database (the log), one Redis, some nodes. The unit of storage, failover and growth."""
 
@@ -77,6 +87,45 @@ class ServerSet(models.Model):
         default=1.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(WEIGHT_MAX)],
         help_text="The share of the slots that `slots rebalance` gives it; 0 takes all of them away.",
+    )
+    standby = models.CharField(
+        max_length=512,
+        blank=True,
+        validators=[fields.database],
+        help_text="The URL of a second database, at another site, that has all of it too; empty: none.",
+    )
+    epoch = models.PositiveIntegerField(
+        default=1, editable=False, help_text="Rises with each failover: writers of an older one are shut out."
+    )
+    durability = models.CharField(
+        max_length=16,
+        choices=Durability.choices,
+        default=Durability.LOCAL,
+        help_text="When a message is acknowledged: after the commit here, or when the standby has it too.",
+    )
+    when_standby_away = models.CharField(
+        max_length=16,
+        choices=StandbyAway.choices,
+        default=StandbyAway.REFUSE,
+        help_text="What becomes of messages while the standby, which is to have them too, is away.",
+    )
+    standby_patience = models.FloatField(
+        default=5.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(10.0)],
+        help_text="s that a message waits for a standby that is away.",
+    )
+    degraded_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since when messages are acknowledged without the standby."
+    )
+    automatic_failover = models.BooleanField(
+        default=False,
+        help_text="Fail over without being asked when most observers cannot reach the database. Once: then a "
+        "person has to confirm it.",
+    )
+    probes = models.PositiveSmallIntegerField(
+        default=5,
+        validators=[MinValueValidator(2), MaxValueValidator(600)],
+        help_text="Failed probes in a row, one a second, after which an observer takes a database for gone.",
     )
 
     class Meta:
@@ -158,6 +207,52 @@ class SlotMove(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.number}: {self.source} to {self.destination}"
+
+
+class Failover(models.Model):
+    """One change of a SET's primary database to its standby; see apps.messaging.standby.failover."""
+
+    class Step(models.TextChoices):
+        FENCE = "fence"  # the old primary takes no more, if it can be reached
+        SHIP = "ship"  # the standby gets the rest of it, likewise
+        PROMOTE = "promote"  # the standby begins a new epoch
+        SWITCH = "switch"  # everybody is told where the log is now
+        REJOIN = "rejoin"  # the old primary, when it is back, gives what it alone has and follows
+        DONE = "done"
+        CANCELLED = "cancelled"
+
+    server_set = models.ForeignKey(ServerSet, on_delete=models.CASCADE)
+    step = models.CharField(max_length=16, choices=Step.choices, default=Step.FENCE)
+    source = models.CharField(max_length=512, help_text="The URL of the old primary.")
+    destination = models.CharField(max_length=512, help_text="The URL of the new one.")
+    epoch = models.PositiveIntegerField(help_text="The one that begins.")
+    planned = models.BooleanField(help_text="Only with nothing lost: it waits for the old primary.")
+    automatic = models.BooleanField(default=False)
+    confirmed = models.BooleanField(default=False, help_text="A person has seen that it was automatic.")
+    fenced = models.BooleanField(default=False)
+    head = models.BigIntegerField(
+        null=True, help_text="seq of the old primary's newest message, if it was told."
+    )
+    fork = models.BigIntegerField(null=True, help_text="seq up to which both have the same log.")
+    recovered = models.BigIntegerField(default=0, help_text="Messages that the old primary alone had.")
+    asked_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    switched_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    problem = models.CharField(max_length=512, blank=True, help_text="Why the last try failed.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("server_set",),
+                name="one_failover_a_set",
+                condition=~models.Q(step__in=("done", "cancelled")),
+                violation_error_message="A failover of this SET is under way already.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"failover {self.pk} of {self.server_set}"
 
 
 class Node(models.Model):

@@ -277,6 +277,9 @@ class Process:
             if server_set not in self.feeds:
                 await self._subscribe(server_set)
         self.lanes.follow(seen[0].without(seen[1]))
+        for name, entry in seen[0].sets.items():
+            if name in before.sets and before.sets[name].epoch < entry.epoch:
+                self.hub.new_epoch(name, entry.epoch)
         if seen[0].clusters != before.clusters:
             self.hub.rehome(seen[0], {name: feed.covered for name, feed in self.feeds.items()})
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Generator
 from enum import Enum
 from typing import Any, Protocol
 
-from apps.routing.envelope import Answer, Row
+from apps.routing.envelope import Answer, Row, first_seq
 from apps.routing.methods import METHODS, Method
 from apps.routing.metrics import traffic
 from apps.routing.protocol import packets
@@ -99,6 +99,7 @@ class Connection:
         "id",
         "in_flight",
         "issued",
+        "least",
         "logged_out",
         "missed",
         "missed_time",
@@ -149,6 +150,7 @@ class Connection:
         self.outbox: deque[bytes] | None = None
         self.reading = Reading.NOTHING
         self.position = -1  # seq; see the module
+        self.least = 0  # seq; a position before it is one of an earlier epoch's log
         self.pulls = 0  # pulls that are out
         self.missed = 0  # seq of the newest row that was kept from it
         self.missed_time = 0
@@ -307,6 +309,16 @@ class Connection:
         self.position = -1
         self.fall_behind(covered)
 
+    def begin(self, epoch: int) -> None:
+        """The home's log goes on in another database, with an epoch of its own."""
+        self.least = first_seq(epoch)
+        self.fall_behind(self.least)
+
+    @property
+    def from_old_log(self) -> bool:
+        """What it has read is the log of an earlier epoch."""
+        return 0 <= self.position < self.least
+
     def notify(self) -> None:
         """One `s_ntf`: pull what you were not shown."""
         self.notified_at = time.monotonic()
@@ -341,7 +353,7 @@ class Connection:
         self.pulled = {message_id: answer.newest}
         self.seen = max(self.seen, answer.newest)
         self.shown = max(self.shown, answer.newest)
-        if home != self.home:  # it has moved since
+        if home != self.home or answer.position < self.least:  # it has moved since, or the home's log has
             self.reading = Reading.BEHIND
             self.missed_time = max(self.missed_time, answer.newest + 1)
             if not self.pulls:
@@ -353,6 +365,8 @@ class Connection:
             if self.generation == 2:  # it does not go on by itself (PROTOCOL 6.2)
                 self.notify()
             return
+        if self.from_old_log:
+            self.acknowledged = answer.newest or self.acknowledged  # of the new one
         self.position = max(self.position, answer.position)
         self.window.clear()
         self.notified_at, self.backoff = 0.0, DUE

@@ -31,7 +31,8 @@ LOOK = 0.25  # s between two looks at the workers; the end of one of them is not
 NAME_WAIT = 3.0  # s that the session of a supervisor that was killed may live on in the database
 RETRY = 0.5  # s between two tries to reach the database, and Redis
 HUNG = 5.0  # s without a look at the workers after which no beat says that they serve; a broker may take 2
-KINDS = ("message", "query", "webhook")  # the last one is no actor's: there while tenants have webhooks
+# The last two are no actors': there while tenants have webhooks, and while the SET has a standby.
+KINDS = ("message", "query", "webhook", "replication")
 
 
 class CannotStart(Exception):
@@ -48,7 +49,8 @@ class Plan:
     def queues(self, node: str, kind: str) -> list[str]:
         """What a worker consumes. The SET's own work is done by the query workers of all its nodes."""
         own, of_set = f"{self.server_set}.{node}.{kind}", self.server_set
-        its = {"query": ("exchange", "beat"), "webhook": ("webhooks",)}.get(kind, ())
+        shared = {"query": ("exchange", "beat"), "webhook": ("webhooks",), "replication": ("replication",)}
+        its = shared.get(kind, ())
         return [own, *(f"{of_set}.{name}" for name in its)]
 
 
@@ -65,6 +67,8 @@ def read_plan(name: str, previous: Plan | None) -> Plan:
         bounds[kind] = max(low, actor.min_concurrency), max(high, actor.max_concurrency)
     if Webhooks.objects.exists():
         bounds["webhook"] = (1, 1)
+    if node.server_set.standby:
+        bounds["replication"] = (1, 1)
     return Plan(node.server_set.name, bounds)
 
 

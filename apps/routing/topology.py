@@ -13,7 +13,18 @@ from apps.accounts import command_line
 from apps.accounts.directory import directory
 from apps.accounts.snapshot import Renewed
 from apps.routing import methods, placement
-from apps.routing.models import AccessPoint, Actor, Cluster, Node, ServerSet, Slot, State, Topology
+from apps.routing.models import (
+    AccessPoint,
+    Actor,
+    Cluster,
+    Durability,
+    Node,
+    ServerSet,
+    Slot,
+    StandbyAway,
+    State,
+    Topology,
+)
 
 FIRST_ACCESS_POINT = "gateway"
 FIRST_CLUSTER = "main"
@@ -30,6 +41,32 @@ class SetEntry:
     cluster: str
     database: str  # its URL; empty: as the setting says
     weight: float = 1.0
+    standby: str = ""  # the URL of its second database; empty: none
+    epoch: int = 1
+    on_standby: bool = False  # messages are acknowledged when the standby has them
+    degrades: bool = False  # … or without it, when it is away for
+    patience: float = 5.0  # s
+
+
+SET_FIELDS = (
+    "name", "cluster__name", "database", "weight", "standby", "epoch", "durability", "degraded_at",
+    "when_standby_away", "standby_patience",
+)  # fmt: skip
+
+
+def _entry(values: tuple[Any, ...]) -> SetEntry:
+    name, cluster, database, weight, standby, epoch, durability, degraded_at, when_away, patience = values
+    return SetEntry(
+        name,
+        cluster,
+        database,
+        weight,
+        standby,
+        epoch,
+        on_standby=standby != "" and durability == Durability.STANDBY and degraded_at is None,
+        degrades=when_away == StandbyAway.DEGRADE,
+        patience=patience,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +177,8 @@ def _version() -> int:
 
 
 def _read(version: int) -> Snapshot:
-    sets = {
-        name: SetEntry(name, cluster, database, weight)
-        for name, cluster, database, weight in ServerSet.objects.order_by("pk").values_list(
-            "name", "cluster__name", "database", "weight"
-        )
-    }
+    found = map(_entry, ServerSet.objects.order_by("pk").values_list(*SET_FIELDS))
+    sets = {each.name: each for each in found}
     clusters: dict[str, list[str]] = {name: [] for name in _cluster_names()}
     slots = Slot.objects.order_by("cluster", "number").values_list("cluster__name", "server_set__name")
     for cluster, server_set in slots.iterator():

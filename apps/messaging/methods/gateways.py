@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgpack
 
 from apps.messaging import log
+from apps.messaging.standby import shipping
 from apps.routing.envelope import Answer, Hint, Request
 from apps.routing.topology import slot
 
@@ -31,9 +32,11 @@ _MOVE = """
 def read_feed(server_set: str, request: Request) -> Answer:
     """The log after seq `after` (-1: just where it ends), as the hint that a gateway may have missed."""
     after: int = msgpack.unpackb(request.payload)
+    # What its standby is to have first is shown to nobody before: it might never have been.
+    covered = shipping.covered(server_set)
     rows = log.of(server_set).read(_FEED, (after if after >= 0 else 1 << 62,))
-    head = rows[0][0]
-    found = [log.row(*columns) for _, *columns in rows if columns[0] is not None]
+    head = rows[0][0] if covered is None else min(rows[0][0], covered)
+    found = [log.row(*columns) for _, *columns in rows if columns[0] is not None and columns[0] <= head]
     # Cut short or not, the next read goes on behind the last row; after none there is nothing left.
     upto = found[-1].seq if found else head
     hint = Hint(server_set, upto if after < 0 else after, upto, found)

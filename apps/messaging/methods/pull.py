@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from apps.messaging import log
-from apps.messaging.models import GROUPS, PRIVATE, RECALLED, SYSTEM, TO_SELF
+from apps.messaging import epochs, log
+from apps.messaging.models import GROUPS, PRIVATE, RECALLED, REPAIRED, SYSTEM, TO_SELF
 from apps.routing.envelope import ELSEWHERE, WANTS_GROUPS, Answer, Request
 from apps.routing.protocol.im_pb2 import (
     DownStreamMessages,
@@ -21,6 +21,8 @@ PAGE_BYTES = 1 << 20  # of messages; a page ends with the one that passes it
 ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
 TO_ALL_KEPT = 7 * 24 * 3_600_000  # ms that a message to everybody is pulled by who has not had it
 _NOT_HIS = RECALLED | TO_SELF
+# What came from an old primary is for those who had not come that far there; see apps.messaging.epochs.
+_NEW_TO_IT = f"(flags & {REPAIRED} = 0 OR sent > %(mark)s)"
 NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
 # What is read of a row: uid, at, sent, kind, sender, target, up, direction. `at` is what a page goes by.
@@ -47,6 +49,7 @@ _INBOX = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND target = %(user)s AND kind IN ({PRIVATE}, {SYSTEM}) AND inbox
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
+       AND {_NEW_TO_IT}
      ORDER BY time LIMIT %(limit)s)"""
 # What is for many has another time for the users of some slots.
 _AT_ITS_TIME = """NOT EXISTS (SELECT FROM messaging_inboxtime t
@@ -56,7 +59,7 @@ _TO_ALL = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {RECEIVED} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND kind = {SYSTEM} AND target = '' AND time > %(since)s
        AND time > %(inbox)s AND time > {_ACKNOWLEDGED} AND sender <> %(user)s AND flags & {_NOT_HIS} = 0
-       AND {_AT_ITS_TIME} ORDER BY time LIMIT %(limit)s)"""
+       AND {_NEW_TO_IT} AND {_AT_ITS_TIME} ORDER BY time LIMIT %(limit)s)"""
 # Of each group what was sent while the user was in it. No message is in a log before it is sent: `time` says
 # where to look, `sent` what is his.
 _GROUPS = f"""
@@ -66,7 +69,7 @@ _GROUPS = f"""
        WHERE tenant = %(tenant)s AND target = g."group" AND kind IN {GROUPS}
          AND time > GREATEST(%(inbox)s, g.joined, {_ACKNOWLEDGED}) AND time < COALESCE(g.until_here, {NOW})
          AND sent > g.joined AND sent < COALESCE(g.until, {NOW})
-         AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 AND {_AT_ITS_TIME}
+         AND sender <> %(user)s AND flags & {_NOT_HIS} = 0 AND {_NEW_TO_IT} AND {_AT_ITS_TIME}
        ORDER BY time LIMIT %(limit)s) m
      WHERE g.tenant = %(tenant)s AND g."user" = %(user)s ORDER BY m.time LIMIT %(limit)s)"""
 _AT_ANOTHER_TIME = f"""
@@ -88,7 +91,8 @@ _SENDBOX = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
        AND time > LEAST(%(sendbox)s, %(shown)s) AND (sent > %(sendbox)s OR time > %(shown)s)
-       AND flags & {RECALLED} = 0 ORDER BY time LIMIT %(limit)s)"""
+       AND flags & {RECALLED} = 0 AND (flags & {REPAIRED} = 0 OR sent > %(sent_mark)s)
+     ORDER BY time LIMIT %(limit)s)"""
 _RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS} UNION ALL {_AT_ANOTHER_TIME}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
 _PULL = _HEAD.format(CUT.format(order="at", rows=_IN_ORDER.format(_RECEIVED)))
@@ -118,14 +122,18 @@ def pull(server_set: str, request: Request) -> Answer:
     # v4 acknowledges even what it then drops, so only what it asks for is the truth. v5 shows all of it.
     acknowledging = request.generation == ACKNOWLEDGING
     inbox = max(wanted.syncTime, request.acknowledged if acknowledging else 0)
+    began = log.of(server_set).epoch_began()
+    at = epochs.where(server_set, request, began, inbox, wanted.sendBoxSyncTime) if began else None
     parameters = {
         "tenant": request.tenant,
         "user": request.user,
         "slot": slot(str(request.tenant), request.user),
-        "device": request.device if acknowledging else "",
-        "inbox": inbox,
-        "sendbox": wanted.sendBoxSyncTime,
-        "shown": request.shown or NOW,
+        "device": request.device if acknowledging and not (at and at.old) else "",
+        "inbox": at.inbox if at else inbox,
+        "sendbox": at.sendbox if at else wanted.sendBoxSyncTime,
+        "shown": NOW if at and at.old else request.shown or NOW,
+        "mark": at.mark if at else 0,
+        "sent_mark": at.sent_mark if at else 0,
         "since": log.now() - TO_ALL_KEPT,
         "limit": PULL_PAGE + 1,
     }
@@ -139,6 +147,8 @@ def pull(server_set: str, request: Request) -> Answer:
     page = found[:PULL_PAGE]
     finished = not page or page[0][LIMITED] == len(page)
     newest = page[-1][1] if page else 0
+    if at and at.old:
+        epochs.note(server_set, request, at, newest)
     reply = DownStreamMessages(
         # Never smaller than what the client has, and nothing later than what is in the reply (PROTOCOL 6.2).
         syncTime=max(wanted.syncTime, inbox, newest),

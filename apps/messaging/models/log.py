@@ -18,12 +18,14 @@ CHANGES = 64  # it changes something that was there before it, in each SET that 
 TO_SELF = 128  # for its sender's other devices only, whatever its target
 UNSEEN = 256  # it goes to its sender's SET for the change that it makes, and his devices are not shown it
 REWORDED = 512  # sensitive words in it were replaced before it was stored
+REPAIRED = 1024  # an old primary alone had it: devices that were shown it there are not shown it again
 # SOURCES (14336) in apps.routing.envelope: what it was sent with.
 
 # Message.kind: the protocol's conversation types (PROTOCOL 6.1); 0 and below are imcloud's own.
 CANARY, PRIVATE, DISCUSSION, GROUP, CHATROOM, SYSTEM = 0, 1, 2, 3, 4, 6
 GROUPS = (DISCUSSION, GROUP)  # a discussion is a group that its members run themselves
 GROUP_CHANGE = -3  # who has come to a group or left it, in order with the group's messages
+MENDED = -6  # behind what was appended from an old primary: everybody of the SET pulls
 SLOT_GONE = -5  # a slot (`method`: its number) goes to another SET: its users are shown nothing behind it
 READ_TIME = -4  # up to when a user has read a conversation, told by one of his devices to the others
 
@@ -221,3 +223,53 @@ class EarlyChange(models.Model):
 
     def __str__(self) -> str:
         return self.uid
+
+
+class Epoch(models.Model):
+    """A time in which one database was the SET's primary. Each but the first begins with a failover."""
+
+    in_set = True
+    number = models.IntegerField(primary_key=True)
+    fork = models.BigIntegerField(help_text="seq up to which the log is that of the epoch before.")
+    time = models.BigIntegerField(help_text="ms; all messages of this epoch have later ones.")
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class EpochMark(models.Model):
+    """How far a device had come in the log of the primary before, when it first read that of this epoch.
+
+    What of the old one is appended here later is shown to those only who had not come so far.
+    """
+
+    in_set = True
+    tenant = models.BigIntegerField()
+    user = models.CharField(max_length=64, db_collation="C")
+    slot = models.SmallIntegerField()
+    device = models.CharField(max_length=64)
+    epoch = models.IntegerField()
+    time = models.BigIntegerField(help_text="ms; its cursor in the old log.")
+    sent = models.BigIntegerField(help_text="ms; likewise, of what its user has sent.")
+    upto = models.BigIntegerField(
+        help_text="ms; how far it has read the new one, while its cursor is past that."
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "user", "device"), name="epoch_mark_once_a_device"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user}/{self.device}"
+
+
+class ChangedRow(models.Model):
+    """A row that the standby has to be given anew; see apps.messaging.standby.journal."""
+
+    in_set = True
+    table = models.CharField(max_length=63)
+    key = models.CharField(max_length=64, help_text="Its primary key, as text.")
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.key}"

@@ -97,7 +97,7 @@ def work(lease: Lease, ending: threading.Event) -> None:
     while lease.held and not ending.is_set():
         if planned is not topology.current:
             planned = topology.current
-            scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # it takes dicts too
+            scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # dicts too
         pause = scheduler.tick()
         if pause > 0:
             ending.wait(min(pause, LOOK))

@@ -1,0 +1,87 @@
+"""What a device has read when its SET's log goes on in another database.
+
+With a failover (see `standby`) a new epoch begins, all of whose messages have later times than those that the
+new primary had from the old one. Behind the fork the old primary may have had more: some devices were shown
+it, and their cursors are times of its log; when the old primary is back, it is appended to the new log.
+
+So a device that comes to a new epoch gets a mark, how far it was in the old log. It is shown all of the new
+epoch, and of what came from the old primary what is behind its mark. A device comes from the old log when its
+gateway says so, or when its cursor is before the epoch; where a site that was cut off went on for a while,
+its devices' cursors may be later than that, and their marks are made of those when the site is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from apps.messaging import log
+from apps.routing.envelope import FROM_OLD_LOG, Request
+from apps.routing.topology import slot, topology
+
+_MARKS = """
+    SELECT device = %(device)s, time, sent, upto FROM messaging_epochmark
+    WHERE tenant = %(tenant)s AND "user" = %(user)s AND epoch = %(epoch)s"""
+_PUT = """
+    INSERT INTO messaging_epochmark (tenant, "user", device, time, sent, slot, epoch, upto)
+    VALUES (%(tenant)s, %(user)s, %(device)s, %(mark)s, %(sent_mark)s, %(slot)s, %(epoch)s, %(upto)s)
+    ON CONFLICT (tenant, "user", device) DO UPDATE SET
+      time = EXCLUDED.time, sent = EXCLUDED.sent, epoch = EXCLUDED.epoch, upto = EXCLUDED.upto"""
+_PUT_ALL = """
+    INSERT INTO messaging_epochmark (tenant, "user", device, time, slot, sent, epoch, upto)
+    SELECT tenant, "user", device, time, slot, time, %s, 0
+    FROM unnest(%s::int8[], %s::varchar[], %s::varchar[], %s::int8[], %s::int2[])
+      AS its (tenant, "user", device, time, slot)
+    ON CONFLICT DO NOTHING"""
+
+
+class Where(NamedTuple):
+    """What a pull goes by. Times in ms."""
+
+    old: bool  # its cursors are those of the old log
+    inbox: int  # it has everything up to here
+    sendbox: int
+    mark: int  # of what came from the old primary, everything sent up to here
+    sent_mark: int
+
+
+def where(server_set: str, request: Request, began: int, inbox: int, sendbox: int) -> Where:
+    """Of a device whose cursors are these, in an epoch that began then."""
+    rows = log.of(server_set).read(_MARKS, _key(server_set, request))
+    own = next((row[1:] for row in rows if row[0]), None)
+    if inbox < began:
+        return Where(True, inbox, sendbox, inbox, sendbox)
+    if own is None and (request.options & FROM_OLD_LOG or any(time >= inbox for _, time, _, _ in rows)):
+        # It was at the site that was cut off, perhaps by another name: a browser's page is a new device.
+        return Where(True, began - 1, min(sendbox, began - 1), inbox, sendbox)
+    time, sent, upto = own or (
+        max((row[1] for row in rows), default=0),
+        max((row[2] for row in rows), default=0),
+        0,
+    )
+    if own is not None and time >= inbox:  # its cursor is the old log's still
+        return Where(True, max(upto, began - 1), max(upto, began - 1), time, sent)
+    return Where(False, inbox, sendbox, time, sent)
+
+
+def note(server_set: str, request: Request, at: Where, newest: int) -> None:
+    """Keep a device's mark, and how far it has read the new log by its reply."""
+    values = _key(server_set, request) | {
+        "mark": at.mark,
+        "sent_mark": at.sent_mark,
+        "upto": max(at.inbox, newest),
+        "slot": slot(str(request.tenant), request.user),
+    }
+    log.of(server_set).run(lambda connection: connection.execute(_PUT, values), within=2.0)
+
+
+def put(server_set: str, epoch: int, marks: Iterable[tuple[int, str, str, int, int]]) -> None:
+    """Marks of devices that have none: (tenant, user, device, ms, slot)."""
+    if columns := [list(column) for column in zip(*marks, strict=True)]:
+        log.of(server_set).run(lambda connection: connection.execute(_PUT_ALL, (epoch, *columns)), within=2.0)
+
+
+def _key(server_set: str, request: Request) -> dict[str, object]:
+    entry = topology.current.sets.get(server_set)
+    epoch = entry.epoch if entry else 1
+    return {"tenant": request.tenant, "user": request.user, "device": request.device, "epoch": epoch}

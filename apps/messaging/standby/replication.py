@@ -1,0 +1,80 @@
+"""The task of `SET.replication`: ships what there is, and goes on with a failover that is under way."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import psycopg
+from celery import current_app
+from django.db import close_old_connections
+
+from apps.messaging.standby import failover, shipping
+from apps.messaging.standby.shipping import Shipped, StandbyAway
+from apps.routing import metrics
+from apps.routing.topology import topology
+
+logger = logging.getLogger(__name__)
+
+REPLICATE = "messaging.replicate"
+WAKE_EVERY = 0.2  # s; commits in between are shipped together
+WAKE_EXPIRES = 5.0  # s that a wake-up is worth something: the timed run comes every second
+BUDGET = 5.0  # s of work a call; a standby that is far behind gets the next one at once
+
+_woken: dict[str, float] = {}  # SET -> monotonic s
+_failing: set[str] = set()  # SETs whose standby was away at the last run
+
+
+def wake(server_set: str) -> None:
+    """Have what was committed shipped soon. Never raises."""
+    entry = topology.current.sets.get(server_set)
+    if entry is None or not entry.standby or entry.on_standby:
+        return
+    now = time.monotonic()
+    if now - _woken.get(server_set, 0.0) >= WAKE_EVERY:
+        _woken[server_set] = now
+        _send(server_set)
+
+
+def _send(server_set: str) -> None:
+    try:
+        current_app.send_task(
+            REPLICATE,
+            args=(server_set,),
+            queue=f"{server_set}.replication",
+            expires=WAKE_EXPIRES,
+            retry=False,
+            ignore_result=True,
+        )
+    except Exception as error:
+        logger.warning("%s: replication was not woken: %s", server_set, error)
+
+
+def run(server_set: str) -> None:
+    """Ship for `BUDGET` s at most, until the standby is where the primary is."""
+    try:
+        failover.run(server_set)
+        shipped = _ship(server_set)
+    except (StandbyAway, psycopg.OperationalError) as error:
+        if server_set not in _failing:
+            logger.warning("%s is not replicated: %s", server_set, error)
+        _failing.add(server_set)
+        return
+    finally:
+        close_old_connections()
+    if server_set in _failing:
+        logger.info("%s is replicated again", server_set)
+        _failing.discard(server_set)
+    if shipped.whole:
+        shipping.restore(server_set)
+    else:
+        _send(server_set)
+
+
+def _ship(server_set: str) -> Shipped:
+    give_up_at = time.monotonic() + BUDGET
+    while True:
+        shipped = shipping.of(server_set).ship()
+        metrics.REPLICATED.add(shipped.rows, server_set)
+        if shipped.whole or time.monotonic() > give_up_at:
+            return shipped

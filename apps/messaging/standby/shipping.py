@@ -1,0 +1,295 @@
+"""Replication: the standby database as a reader of its SET's log.
+
+The standby's position is the seq of its own head. A pass locks that head, takes what the primary has past it
+in one snapshot, and commits rows and position together: it may be cut off anywhere, and run by anybody at any
+time. When it reaches the primary's head, it also brings every other row that has changed (see `journal`), as
+of the same snapshot: the standby then is the primary of that moment. While it is farther behind, only the log
+gets ahead, page by page.
+
+Messages of a SET with the durability `standby` are acknowledged when a pass covers them: `cover` makes it, in
+the worker that appended them, for all that were appended meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+from django.utils import timezone
+from psycopg import IsolationLevel, sql
+
+from apps.messaging.standby import journal
+from apps.messaging.standby.journal import Table
+from apps.routing import databases
+from apps.routing.models import ServerSet
+from apps.routing.topology import topology
+
+logger = logging.getLogger(__name__)
+
+PAGE = 20_000  # rows of the log in one transaction, while the standby is that far behind
+NOTES = 50_000  # of changed rows, likewise
+RETRY_PAUSE = 0.1  # s between tries while the standby is away
+# The standby takes writes from nobody else: its database is read-only unless a session says otherwise.
+WRITING = "-c default_transaction_read_only=off -c statement_timeout=30000"
+_CONNECT: dict[str, Any] = {
+    "connect_timeout": 2,
+    "autocommit": True,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
+
+
+class StandbyAway(Exception):
+    """The standby cannot be reached, or is not the one of this epoch (yet)."""
+
+
+class Head(NamedTuple):
+    """That of a database's log."""
+
+    seq: int
+    time: int  # ms
+    slots: bytes
+    epoch: int
+
+
+class Shipped(NamedTuple):
+    """What a pass has come to."""
+
+    position: int  # seq up to which the standby has the log
+    head: int  # seq of the primary's newest message as the pass saw it
+    rows: int  # of the log, in this pass
+    whole: bool  # everything else is there too
+
+
+def head_of(connection: psycopg.Connection[Any]) -> Head:
+    """RuntimeError when the database has no head: its tables were not made."""
+    found = connection.execute("SELECT seq, time, slots, epoch FROM messaging_head").fetchone()
+    if found is None:
+        raise RuntimeError("the head row is missing: run `manage.py sets migrate`")
+    return Head(*found)
+
+
+def connect(url: str, options: str = "") -> psycopg.Connection[Any]:
+    """Raises psycopg.OperationalError, within 2 s when nobody answers."""
+    return psycopg.connect(url, options=options, **_CONNECT)
+
+
+class Shipper:
+    """From one primary to its standby, over two connections of one thread."""
+
+    def __init__(self, server_set: str) -> None:
+        self.server_set = server_set
+        self._place: tuple[str, str, int] = ("", "", 0)
+        self._primary: psycopg.Connection[Any] | None = None
+        self._standby: psycopg.Connection[Any] | None = None
+
+    def close(self) -> None:
+        for connection in (self._primary, self._standby):
+            if connection is not None:
+                connection.close()
+        self._primary = self._standby = None
+
+    def _connections(self) -> tuple[psycopg.Connection[Any], psycopg.Connection[Any]]:
+        entry = topology.current.sets[self.server_set]
+        place = (databases.url(self.server_set), entry.standby, entry.epoch)
+        if not entry.standby:
+            raise StandbyAway(f"{self.server_set} has no standby")
+        if place != self._place:
+            self.close()
+            self._place = place
+        if self._standby is None or self._standby.closed:
+            try:
+                self._standby = connect(entry.standby, WRITING)
+            except psycopg.OperationalError as error:
+                raise StandbyAway(f"the standby cannot be reached: {error}") from error
+        if self._primary is None or self._primary.closed:
+            self._primary = connect(place[0])
+            self._primary.isolation_level = IsolationLevel.REPEATABLE_READ
+        return self._primary, self._standby
+
+    def position(self) -> int:
+        """seq up to which the standby has the log. Raises StandbyAway, psycopg.OperationalError."""
+        with self._failing():
+            return self._head_of_standby(self._connections()[1], "").seq
+
+    def ship(self, upto: int = 0) -> Shipped:
+        """One pass; none when the standby has all up to seq `upto` already.
+
+        Raises StandbyAway, and psycopg.OperationalError when it is the primary that fails.
+        """
+        with self._failing():
+            primary, standby = self._connections()
+            with self._of_standby(), standby.transaction():
+                at = self._head_of_standby(standby, "FOR UPDATE")
+                if upto and at.seq >= upto:
+                    return Shipped(at.seq, at.seq, 0, False)
+                with primary.transaction():
+                    shipped, notes = _ship(primary, standby, at)
+            if notes:
+                journal.forget(primary, notes)
+            return shipped
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.Error, StandbyAway):
+            self.close()
+            raise
+
+    @contextmanager
+    def _of_standby(self) -> Iterator[None]:
+        """An error is the standby's, unless it is the primary's connection that broke."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if self._primary is not None and self._primary.broken:
+                raise
+            raise StandbyAway(f"the standby fails: {error}") from error
+
+    def _head_of_standby(self, standby: psycopg.Connection[Any], lock: str) -> Head:
+        epoch = self._place[2]
+        try:
+            query = f"SELECT seq, time, slots, epoch FROM messaging_head {lock}"
+            found = standby.execute(query).fetchone()  # type: ignore[arg-type]  # of ours
+        except psycopg.Error as error:
+            raise StandbyAway(f"the standby fails: {error}") from error
+        if found is None or found[3] != epoch:
+            raise StandbyAway(f"the standby is not in epoch {epoch}: it has to follow first")
+        return Head(*found)
+
+
+def _ship(
+    primary: psycopg.Connection[Any], standby: psycopg.Connection[Any], at: Head
+) -> tuple[Shipped, list[int]]:
+    head = head_of(primary)
+    if head.epoch != at.epoch or head.seq < at.seq:
+        raise StandbyAway(f"the standby, at {at.seq}, is not one of this primary, at {head.seq}")
+    upto, whole = head.seq, True
+    if head.seq - at.seq > PAGE:
+        query = """SELECT max(seq), count(*) FROM (
+                     SELECT seq FROM messaging_message WHERE seq > %s ORDER BY seq LIMIT %s) page"""
+        ((last, number),) = primary.execute(query, (at.seq, PAGE)).fetchall()
+        if number == PAGE:
+            upto, whole = last, last == head.seq
+    rows = _copy_log(primary, standby, at.seq, upto) if upto > at.seq else 0
+    notes: list[int] = []
+    if whole:
+        notes, changed = journal.noted(primary, NOTES)
+        for name, keys in changed.items():
+            if (table := journal.tables().get(name)) is not None:
+                copy_rows(primary, standby, table, list(keys))
+        query = "UPDATE messaging_head SET seq = %s, time = %s, slots = %s"
+        standby.execute(query, (head.seq, head.time, head.slots))
+    else:
+        query = """UPDATE messaging_head SET seq = %(upto)s, time = GREATEST(time, (
+                     SELECT max(time) FROM messaging_message WHERE seq > %(after)s AND seq <= %(upto)s))"""
+        standby.execute(query, {"upto": upto, "after": at.seq})
+    return Shipped(upto, head.seq, rows, whole and len(notes) < NOTES), notes
+
+
+def _copy_log(
+    primary: psycopg.Connection[Any], standby: psycopg.Connection[Any], after: int, upto: int
+) -> int:
+    query = "SELECT {columns} FROM {table} WHERE seq > %s AND seq <= %s ORDER BY seq"
+    return _copy(primary, standby, journal.log_table(), sql.SQL(query), (after, upto))
+
+
+def copy_rows(
+    source: psycopg.Connection[Any], destination: psycopg.Connection[Any], table: Table, keys: Sequence[str]
+) -> int:
+    """Have the rows of these keys in the destination as they are in the source, gone ones too."""
+    query = "DELETE FROM {table} WHERE {key} = ANY(%s::text[]::{type}[])"
+    destination.execute(sql.SQL(query).format(**table.parts), (list(keys),))
+    query = "SELECT {columns} FROM {table} WHERE {key} = ANY(%s::text[]::{type}[]) ORDER BY {key}"
+    return _copy(source, destination, table, sql.SQL(query), (list(keys),))
+
+
+def _copy(
+    source: psycopg.Connection[Any],
+    destination: psycopg.Connection[Any],
+    table: Table,
+    query: sql.SQL,
+    parameters: Sequence[Any],
+) -> int:
+    """Rows go from socket to socket as they are; nothing of them is read here. Their number."""
+    out = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query.format(**table.parts))
+    into = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(**table.parts)
+    with source.cursor() as reader, destination.cursor() as writer:
+        with reader.copy(out, parameters) as rows, writer.copy(into) as copied:
+            for block in rows:
+                copied.write(block)
+        return writer.rowcount
+
+
+# --- by worker
+
+
+_of_thread = threading.local()
+
+
+def of(server_set: str) -> Shipper:
+    """This thread's."""
+    shippers: dict[str, Shipper] = _of_thread.__dict__
+    if server_set not in shippers:
+        shippers[server_set] = Shipper(server_set)
+    return shippers[server_set]
+
+
+def cover(server_set: str, upto: int) -> None:
+    """Return when messages up to seq `upto` may be acknowledged.
+
+    Raises StandbyAway when the standby has to have them and does not for longer than the SET's patience.
+    """
+    entry = topology.current.sets.get(server_set)
+    if entry is None or not entry.on_standby:
+        return
+    give_up_at = time.monotonic() + entry.patience
+    while True:
+        try:
+            while of(server_set).ship(upto).position < upto:
+                pass
+            return
+        except (StandbyAway, psycopg.OperationalError) as error:
+            failure = error
+        entry = topology.current.sets.get(server_set)
+        if entry is None or not entry.on_standby:
+            return
+        if time.monotonic() >= give_up_at:
+            if not entry.degrades:
+                raise StandbyAway(str(failure)) from failure
+            degrade(server_set, failure)
+            return
+        time.sleep(RETRY_PAUSE)
+
+
+def covered(server_set: str) -> int | None:
+    """seq up to which messages may be shown; None: up to the head. Raises StandbyAway."""
+    entry = topology.current.sets.get(server_set)
+    if entry is None or not entry.on_standby:
+        return None
+    try:
+        return of(server_set).position()
+    except psycopg.OperationalError as error:
+        raise StandbyAway(str(error)) from error
+
+
+def degrade(server_set: str, why: Exception) -> None:
+    """Acknowledge without the standby from now on, until it has caught up."""
+    its = ServerSet.objects.filter(name=server_set, degraded_at=None)
+    if its.update(degraded_at=timezone.now()):
+        logger.error("%s: messages are acknowledged without its standby: %s", server_set, why)
+    topology.renew()
+
+
+def restore(server_set: str) -> None:
+    """The standby has caught up: messages wait for it again."""
+    if ServerSet.objects.filter(name=server_set).exclude(degraded_at=None).update(degraded_at=None):
+        logger.warning("%s: the standby has caught up, messages wait for it again", server_set)
