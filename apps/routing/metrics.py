@@ -113,6 +113,13 @@ EXCHANGE_WAITING = _gauge(
 EXCHANGE_LAG = _gauge(
     "imcloud_exchange_lag_seconds", "Age of the oldest message that a SET has not taken.", "set", "origin"
 )
+REPLICATED = _counter("imcloud_replication_messages_total", "Messages that a SET's standby was given.", "set")
+REPLICATION_WAITING = _gauge(
+    "imcloud_replication_waiting_messages", "Messages that a SET's standby is yet to be given.", "set"
+)
+REPLICATION_LAG = _gauge(
+    "imcloud_replication_lag_seconds", "Age of the oldest message that a SET's standby has not.", "set"
+)
 COMPENSATIONS = _counter(
     "imcloud_compensations_total", "Connections that compensation had notified again.", "set"
 )
