@@ -64,6 +64,12 @@ def register(name: str, database_url: str) -> str:
     return name
 
 
+def forget(name: str) -> None:
+    """Have an alias no more; its connections are closed."""
+    with _lock:
+        connections.settings.pop(name, None)
+
+
 def _move(name: str, known: dict[str, Any], described: dict[str, Any]) -> None:
     """The SET has another primary. The connections of all threads look at the one dictionary."""
     known.clear()

@@ -255,6 +255,25 @@ class Failover(models.Model):
         return f"failover {self.pk} of {self.server_set}"
 
 
+class Comparison(models.Model):
+    """What a comparison of a SET's standby with its primary has found."""
+
+    server_set = models.ForeignKey(ServerSet, on_delete=models.CASCADE)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    rows = models.BigIntegerField()
+    wrong = models.BigIntegerField(help_text="Rows that the standby lacked, had too many or had otherwise.")
+    repaired = models.BooleanField(help_text="They were brought over again.")
+    seconds = models.FloatField()
+    result = models.JSONField(help_text="As `manage.py sets compare --json` prints it.")
+    asked_by = models.CharField(max_length=150, blank=True, help_text="Empty: the daily one.")
+
+    class Meta:
+        ordering = ("-at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.server_set}, {self.at:%Y-%m-%d %H:%M}"
+
+
 class Node(models.Model):
     """A logic server of a SET: a group of Celery workers that consume the node's queues."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import NamedTuple
 
 import psycopg
 from celery import current_app
 from django.db import close_old_connections
 
+from apps.messaging import log
+from apps.messaging.log import Unavailable
 from apps.messaging.standby import failover, shipping
 from apps.messaging.standby.shipping import Shipped, StandbyAway
 from apps.routing import metrics
@@ -71,10 +74,42 @@ def run(server_set: str) -> None:
         _send(server_set)
 
 
+class Lag(NamedTuple):
+    """How far a standby is behind."""
+
+    rows: int  # messages
+    seconds: float  # age of the oldest of them
+    position: int  # seq of the standby's newest message
+
+
+def lag(server_set: str) -> Lag:
+    """As the primary has it now. Raises StandbyAway, psycopg.OperationalError."""
+    position = shipping.of(server_set).position()
+    query = "SELECT count(*), min(time) FROM messaging_message WHERE seq > %s"
+    ((rows, since),) = log.of(server_set).read(query, (position,), within=0.0)
+    return Lag(rows, max(log.now() - since, 0) / 1000 if rows else 0.0, position)
+
+
+def measure() -> None:
+    """Tell how far standbys are behind. What cannot be asked stays as it was, and ages."""
+    for name, entry in topology.current.sets.items():
+        if not entry.standby:
+            metrics.REPLICATION_WAITING.values.pop((name,), None)
+            metrics.REPLICATION_LAG.values.pop((name,), None)
+            continue
+        try:
+            found = lag(name)
+        except (StandbyAway, Unavailable, psycopg.Error):
+            continue
+        metrics.REPLICATION_WAITING.put(found.rows, name)
+        metrics.REPLICATION_LAG.put(found.seconds, name)
+
+
 def _ship(server_set: str) -> Shipped:
     give_up_at = time.monotonic() + BUDGET
     while True:
         shipped = shipping.of(server_set).ship()
+        metrics.REPLICATED.add(shipped.rows, server_set)
         metrics.REPLICATED.add(shipped.rows, server_set)
         if shipped.whole or time.monotonic() > give_up_at:
             return shipped

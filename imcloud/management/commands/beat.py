@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from apps.messaging import exchange
+from apps.messaging.standby import replication
 from apps.routing import metrics
 from apps.routing.lease import Lease
 from apps.routing.monitor import Monitor
@@ -83,9 +84,12 @@ def measure(lease: Lease, ending: threading.Event) -> None:
         try:
             if lease.held:
                 exchange.measure()
+                replication.measure()
             else:
                 metrics.EXCHANGE_LAG.values.clear()
                 metrics.EXCHANGE_WAITING.values.clear()
+                metrics.REPLICATION_LAG.values.clear()
+                metrics.REPLICATION_WAITING.values.clear()
         except Exception:
             logger.exception("beat: the exchange is not measured")
 

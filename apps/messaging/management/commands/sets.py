@@ -1,4 +1,4 @@
-"""`manage.py sets list|add|migrate`: the cells that hold the logs."""
+"""`manage.py sets`: the cells that hold the logs, and their standby databases."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from django.db.models import Count
 from apps.accounts import command_line
 from apps.messaging import log
 from apps.messaging.log import Unavailable
+from apps.messaging.standby import adding
+from apps.messaging.standby.command_line import ACTIONS as STANDBY
+from apps.messaging.standby.shipping import StandbyAway
 from apps.routing import databases, set_database
-from apps.routing.models import Actor, Cluster, Node, ServerSet, Slot
+from apps.routing.models import Actor, Cluster, Durability, Node, ServerSet, Slot
+from apps.routing.models import StandbyAway as WhenAway
 from apps.routing.topology import default_actors, topology
 
 FORM = "{:<16} {:<12} {:>6} {:>6} {:>6} {:>14}  {}"
@@ -24,7 +28,8 @@ FORM = "{:<16} {:<12} {:>6} {:>6} {:>6} {:>14}  {}"
 class Command(BaseCommand):
     help = (
         "Lists the SETs; adds one with its database, tables and nodes (it takes no messages before "
-        "`slots rebalance` or `slots move` gives it slots); brings the tables of all SETs up to date."
+        "`slots rebalance` or `slots move` gives it slots); brings the tables of all SETs up to date; gives "
+        "a SET a standby database, makes that its primary and back, compares the two."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,12 +43,52 @@ class Command(BaseCommand):
         add.add_argument("--weight", type=float, default=1.0, help="its share of the slots (default 1)")
         add.add_argument("--nodes", type=int, default=1, help="how many nodes to make for it (default 1)")
 
+        self._add_standby_arguments(actions)
+
+    @staticmethod
+    def _add_standby_arguments(actions: Any) -> None:
+        standby = actions.add_parser("standby", help="give a SET a standby database, or take it away")
+        standby.add_argument("name")
+        standby.add_argument("url", nargs="?", help="postgresql://… of an empty database, at another site")
+        standby.add_argument("--none", action="store_true", help="the SET has none any more")
+        durability = actions.add_parser("durability", help="when messages of a SET are acknowledged")
+        durability.add_argument("name")
+        durability.add_argument("durability", choices=Durability.values)
+        durability.add_argument(
+            "--when-away", choices=WhenAway.values, help="what becomes of messages while the standby is away"
+        )
+        failing = actions.add_parser("failover", help="make a SET's standby its primary")
+        failing.add_argument("name")
+        failing.add_argument("--dry-run", action="store_true", help="tell what would be lost, change nothing")
+        failing.add_argument("--planned", action="store_true", help="only with nothing lost")
+        back = actions.add_parser("failback", help="likewise, after a failover, with nothing lost")
+        back.add_argument("name")
+        confirm = actions.add_parser(
+            "confirm", help="a failover that came by itself was seen: another may"
+        )
+        confirm.add_argument("name")
+        cancel = actions.add_parser("cancel", help="give up a failover that has not switched yet")
+        cancel.add_argument("name")
+        compare = actions.add_parser("compare", help="compare a SET's standby with its primary")
+        compare.add_argument("name", nargs="?", help="default: every SET that has a standby")
+        compare.add_argument("--repair", action="store_true", help="bring what differs over again")
+        compare.add_argument("--json", action="store_true", help="the result as JSON, one line a SET")
+
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        if action == "list":
+        if action in STANDBY:
+            try:
+                STANDBY[action](self.stdout, self.stderr, options)
+            except ValidationError as error:
+                raise CommandError(" ".join(error.messages)) from None
+            except (StandbyAway, Unavailable, psycopg.Error) as error:
+                raise CommandError(" ".join(str(error).split())) from None
+        elif action == "list":
             self._list()
         elif action == "migrate":
-            for name in topology.current.sets:
+            for name, entry in topology.current.sets.items():
                 databases.migrate(name)
+                if entry.standby:
+                    adding.migrate(name, entry.standby)
                 self.stdout.write(f"{name}: up to date")
         else:
             self._add(**{key: options[key] for key in ("name", "cluster", "database", "weight", "nodes")})
