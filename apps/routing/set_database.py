@@ -20,10 +20,15 @@ def check(server_set: str, database: str) -> None:
     """
     check_unused(server_set, database)
     url = _url(server_set, database)
-    needed = {model._meta.db_table for model in apps.get_models() if getattr(model, "in_set", False)}
-    if lacking := needed - _tables(server_set, url):
+    if lacking := lacks(server_set, url):
         tables = ", ".join(sorted(lacking))
         raise ValidationError(f"The database of SET {server_set} lacks the tables {tables}.")
+
+
+def lacks(server_set: str, url: str) -> set[str]:
+    """The tables of a SET that a database does not have. ValidationError when it cannot be opened."""
+    needed = {model._meta.db_table for model in apps.get_models() if getattr(model, "in_set", False)}
+    return needed - _tables(server_set, url)
 
 
 def check_unused(server_set: str, database: str) -> None:

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
 
 from apps.messaging.standby import failover, journal, shipping
-from apps.routing import databases, fields
+from apps.routing import databases, fields, set_database
 from apps.routing.models import Durability, Failover, ServerSet
 from apps.routing.topology import topology
 
@@ -29,7 +29,8 @@ def add(server_set: str, url: str) -> None:
         raise ValidationError(f"This is the primary database of SET {server_set}.")
     try:
         databases.create(url)
-        migrate(server_set, url)
+        if set_database.lacks(server_set, url):
+            migrate(server_set, url)
         with shipping.connect(url, shipping.WRITING) as standby:
             _check_empty(server_set, standby)
             standby.execute("UPDATE messaging_head SET epoch = %s", (its.epoch,))

@@ -51,9 +51,7 @@ def standby(out: Any, err: Any, options: Options) -> None:
         return
     adding.add(its.name, options["url"])
     command_line.log_change(its, "Has a standby.")
-    out.write(
-        f"{its.name} has a standby, which follows: see manage.py replication status --follow."
-    )
+    out.write(f"{its.name} has a standby, which follows: see manage.py replication status --follow.")
 
 
 def durability(out: Any, err: Any, options: Options) -> None:

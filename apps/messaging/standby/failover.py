@@ -202,12 +202,12 @@ def _promote(one: Failover) -> None:
             ((epoch, fork, at),) = new.execute(query).fetchall()
             if epoch < one.epoch:
                 one.fork = fork
+                journal.watch(new)
                 after = max(at, int(timezone.now().timestamp() * 1000)) + AHEAD
                 query = "UPDATE messaging_head SET epoch = %s, seq = %s, time = %s, slots = %s"
                 new.execute(query, (one.epoch, first_seq(one.epoch), after, bytes(slots)))
                 query = f"INSERT INTO {Epoch._meta.db_table} (number, fork, time) VALUES (%s, %s, %s)"
                 new.execute(query, (one.epoch, fork, after))  # type: ignore[arg-type]
-                journal.watch(new)
                 for table in journal.tables().values():
                     _jump(new, table)
             else:

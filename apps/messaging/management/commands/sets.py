@@ -63,9 +63,7 @@ class Command(BaseCommand):
         failing.add_argument("--planned", action="store_true", help="only with nothing lost")
         back = actions.add_parser("failback", help="likewise, after a failover, with nothing lost")
         back.add_argument("name")
-        confirm = actions.add_parser(
-            "confirm", help="a failover that came by itself was seen: another may"
-        )
+        confirm = actions.add_parser("confirm", help="a failover that came by itself was seen: another may")
         confirm.add_argument("name")
         cancel = actions.add_parser("cancel", help="give up a failover that has not switched yet")
         cancel.add_argument("name")
