@@ -1,16 +1,19 @@
 """A standby takes its primary's place: nothing that can be had is lost, nobody is shown anything twice."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
 from django.core.exceptions import ValidationError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apps.messaging import log
 from apps.messaging.log import Log
 from apps.messaging.methods.pull import pull
 from apps.messaging.standby import failover, rejoining
+from apps.messaging.standby.shipping import StandbyAway
 from apps.routing.envelope import FROM_OLD_LOG, Request, first_seq
 from apps.routing.models import Failover, ServerSet
 from apps.routing.protocol.im_pb2 import DownStreamMessages, SyncRequestMsg
@@ -165,6 +168,43 @@ def test_a_page_that_was_at_the_site_that_was_cut_off_is_another_device_later(tw
     page.name = "page, loaded again"
     assert page.pull() == [mine]
     assert first and page.pull() == []
+
+
+@given(st.lists(st.sampled_from(["say", "say", "pull 0", "pull 1", "ship", "lose", "rejoin"]), max_size=25))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_every_device_gets_every_message_once(two: Two, actions: list[str]) -> None:
+    say(ALICE, BOB)  # what earlier examples have left is read first
+    rejoined(two)
+    devices = [Device(BOB, f"device {n}") for n in range(3)]
+    for device in devices:
+        device.pull()
+    got: list[list[str]] = [[] for _ in devices]
+    uids = []
+    for action in actions:
+        if action == "say":
+            uids.append(say(ALICE, BOB))
+        elif action == "ship":
+            with suppress(StandbyAway):
+                two.ship()
+        elif action == "lose":
+            if not Failover.objects.exclude(step__in=failover.OVER).exists():
+                lose_primary(two)
+        elif action == "rejoin":
+            rejoined(two)
+        else:
+            number = int(action[-1])
+            got[number] += devices[number].pull()
+    rejoined(two)
+    for device, its in zip(devices, got, strict=True):
+        its += device.pull()
+        assert sorted(its) == sorted(uids)
+    two.ship()
+    assert two.is_same()
+
+
+def rejoined(two: Two) -> None:
+    failover.run(two.name)
+    two.ship()
 
 
 @contextmanager
