@@ -13,7 +13,10 @@ from django.conf import settings
 if TYPE_CHECKING:
     from apps.routing.topology import SetEntry
 
-REPLICATE = "messaging.replicate"
+OF_STANDBY = (
+    "messaging.replicate",
+    "messaging.compare_standby",
+)  # where there is one; on a queue of their own
 SOCKET_TIMEOUT = 2.0  # s; a lane gives up on a broker that does not answer within it
 
 
@@ -22,7 +25,8 @@ def timed_work(sets: Mapping[str, "SetEntry"]) -> dict[str, dict[str, Any]]:
     every = {
         "messaging.compensate": 1.0,
         "messaging.exchange": 1.0,
-        REPLICATE: 1.0,
+        "messaging.replicate": 1.0,
+        "messaging.compare_standby": 600.0,
         "messaging.move_slots": 1.0,
         "messaging.webhooks": 1.0,
         "messaging.sweep_chatroom_members": 5.0,
@@ -30,17 +34,19 @@ def timed_work(sets: Mapping[str, "SetEntry"]) -> dict[str, dict[str, Any]]:
         "messaging.sweep_chatrooms": 60.0,
         "messaging.sweep": 600.0,
     }
-    queues = {REPLICATE: "replication"}
     return {
         f"{task} {name}": {
             "task": task,
             "schedule": seconds,
             "args": (name,),
-            "options": {"queue": f"{name}.{queues.get(task, 'beat')}", "expires": max(seconds, 5.0)},
+            "options": {
+                "queue": f"{name}.{'replication' if task in OF_STANDBY else 'beat'}",
+                "expires": max(seconds, 5.0),
+            },
         }
         for name, its in sets.items()
         for task, seconds in every.items()
-        if task != REPLICATE or its.standby
+        if task not in OF_STANDBY or its.standby
     }
 
 

@@ -55,7 +55,7 @@ from apps.messaging.methods import (
 )
 from apps.messaging.models import CHATROOM, PRIVATE, SYSTEM
 from apps.messaging.sensitive_words import words
-from apps.messaging.standby import replication
+from apps.messaging.standby import comparing, replication
 from apps.messaging.standby.shipping import StandbyAway
 from apps.messaging.tenant_rules import rules
 from apps.messaging.webhooks import deliveries, dispatcher, events, judging, routing
@@ -321,6 +321,12 @@ def take_over(server_set: str, origin: str = "", upto: int = 0) -> None:
 def replicate(server_set: str) -> None:
     """Bring the standby up to the log; after commits, and timed."""
     replication.run(server_set)
+
+
+@shared_task(name=comparing.COMPARE)
+def compare_standby(server_set: str) -> None:
+    """Timed: compare the standby with its primary, once a day."""
+    comparing.daily(server_set)
 
 
 @shared_task(name="messaging.move_slots")

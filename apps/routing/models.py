@@ -448,7 +448,7 @@ class HealthEvent(models.Model):
         RECOVERED = "recovered"
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
-    kind = models.CharField(max_length=16, help_text="node, worker or gateway")
+    kind = models.CharField(max_length=16, help_text="node, worker, gateway, database or standby")
     name = models.CharField(max_length=128)
     finding = models.CharField(max_length=16, choices=Finding.choices)
     reason = models.CharField(max_length=255, blank=True)
@@ -458,3 +458,8 @@ class HealthEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} {self.finding}"
+
+    @classmethod
+    def tell(cls, kind: str, name: str, finding: str, reason: str) -> None:
+        """Keep one of now. Times, names and reasons are for people: a long reason is cut."""
+        cls.objects.create(kind=kind, name=name, finding=finding, reason=reason[:255])

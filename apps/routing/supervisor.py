@@ -24,6 +24,8 @@ from apps.routing import heartbeats, metrics
 from apps.routing.crew import Broker, Crew
 from apps.routing.lease import Lease
 from apps.routing.models import Actor, Node
+from apps.routing.observing import Observer
+from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
 
@@ -154,12 +156,16 @@ class Supervisor:
         crews = {kind: Crew(plan.queues(self.node, kind), broker) for kind in KINDS}
         logger.info("node %s works: %s", self.node, plan.workers)
         self._heart.start()
+        topology.start()
+        observer = Observer(f"node {self.node}")
+        observer.start()
         try:
             while not self._ending:
                 self._look(crews, self._plan.current)
                 self._pause(LOOK)
         finally:
             self._heart.leave()
+            observer.stop()
             # Told to end all at once; each crew then waits for its own.
             for crew in crews.values():
                 for worker in crew.workers.values():

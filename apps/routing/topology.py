@@ -46,26 +46,24 @@ class SetEntry:
     on_standby: bool = False  # messages are acknowledged when the standby has them
     degrades: bool = False  # … or without it, when it is away for
     patience: float = 5.0  # s
+    fails_over: bool = False  # by itself, when observers hold its database to be gone
 
 
 SET_FIELDS = (
     "name", "cluster__name", "database", "weight", "standby", "epoch", "durability", "degraded_at",
-    "when_standby_away", "standby_patience",
+    "when_standby_away", "standby_patience", "automatic_failover",
 )  # fmt: skip
 
 
 def _entry(values: tuple[Any, ...]) -> SetEntry:
-    name, cluster, database, weight, standby, epoch, durability, degraded_at, when_away, patience = values
-    return SetEntry(
-        name,
-        cluster,
-        database,
-        weight,
-        standby,
-        epoch,
+    durability, degraded_at, when_away, patience, automatic = values[6:]
+    standby = values[4]
+    return SetEntry(  # type: ignore[misc]  # of six values, the first fields
+        *values[:6],
         on_standby=standby != "" and durability == Durability.STANDBY and degraded_at is None,
         degrades=when_away == StandbyAway.DEGRADE,
         patience=patience,
+        fails_over=automatic and standby != "",
     )
 
 

@@ -13,20 +13,25 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import psycopg
+from django.db import close_old_connections
 from django.utils import timezone
 from psycopg import sql
 
 from apps.messaging.standby import journal, shipping
 from apps.messaging.standby.journal import Table
+from apps.messaging.standby.shipping import StandbyAway
 from apps.routing import databases
-from apps.routing.models import Comparison, ServerSet
+from apps.routing.models import Comparison, HealthEvent, ServerSet
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
 
+COMPARE = "messaging.compare_standby"
+DAILY = timedelta(hours=24)
 RANGE = 50_000  # rows whose digest is made together
 FEW = 64  # rows that are told apart one by one
 LOOKS = 3  # at what differs, each after the standby has caught up
@@ -114,6 +119,8 @@ def compare(
     result = Result(server_set, position, list(found.values()), repair, time.monotonic() - began)
     if result.wrong:
         logger.error("%s: %d rows of its standby differ: %s", server_set, result.wrong, result.as_dict())
+        reason = f"{result.wrong} rows differ{', and were brought over again' if repair else ''}"
+        HealthEvent.tell("standby", server_set, HealthEvent.Finding.SUSPECTED, reason)
     Comparison.objects.create(
         server_set=ServerSet.objects.get(name=server_set),
         at=timezone.now(),
@@ -125,6 +132,19 @@ def compare(
         asked_by=asked_by,
     )
     return result
+
+
+def daily(server_set: str) -> None:
+    """Compare if that was a day ago, and the standby is there; what differs is an alarm."""
+    newest = Comparison.objects.filter(server_set__name=server_set).first()
+    if newest is not None and newest.at > timezone.now() - DAILY:
+        return
+    try:
+        compare(server_set, repair=False)
+    except (StandbyAway, psycopg.OperationalError) as error:
+        logger.warning("%s is not compared: %s", server_set, error)
+    finally:
+        close_old_connections()
 
 
 def _catch_up(shipper: shipping.Shipper) -> int:

@@ -30,7 +30,7 @@ from apps.messaging.models import Epoch
 from apps.messaging.standby import journal, rejoining, shipping
 from apps.routing import databases, placement
 from apps.routing.envelope import EPOCH_ROWS, first_seq
-from apps.routing.models import Failover, ServerSet, Slot
+from apps.routing.models import Failover, HealthEvent, ServerSet, Slot
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ def begin(server_set: str, *, planned: bool, asked_by: str, automatic: bool = Fa
         )
         one.save()
     logger.warning("%s begins (%s)", one, asked_by)
+    HealthEvent.tell("database", server_set, HealthEvent.Finding.DOWN, f"failover {one.pk}, by {asked_by}")
     return one
 
 
@@ -235,6 +236,7 @@ def _switch(one: Failover) -> None:
     # The new primary has nobody behind it yet: with `standby` it would acknowledge nothing.
     its.degraded_at = timezone.now()
     its.save()
+    HealthEvent.tell("database", its.name, HealthEvent.Finding.RECOVERED, f"failover {one.pk} has switched")
     one.switched_at = timezone.now()
     one.step = Step.REJOIN
 

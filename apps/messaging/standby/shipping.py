@@ -26,7 +26,7 @@ from psycopg import IsolationLevel, sql
 from apps.messaging.standby import journal
 from apps.messaging.standby.journal import Table
 from apps.routing import databases
-from apps.routing.models import ServerSet
+from apps.routing.models import HealthEvent, ServerSet
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -286,6 +286,8 @@ def degrade(server_set: str, why: Exception) -> None:
     its = ServerSet.objects.filter(name=server_set, degraded_at=None)
     if its.update(degraded_at=timezone.now()):
         logger.error("%s: messages are acknowledged without its standby: %s", server_set, why)
+        reason = f"messages are acknowledged without it: {' '.join(str(why).split())}"
+        HealthEvent.tell("standby", server_set, HealthEvent.Finding.DOWN, reason)
     topology.renew()
 
 
@@ -293,3 +295,4 @@ def restore(server_set: str) -> None:
     """The standby has caught up: messages wait for it again."""
     if ServerSet.objects.filter(name=server_set).exclude(degraded_at=None).update(degraded_at=None):
         logger.warning("%s: the standby has caught up, messages wait for it again", server_set)
+        HealthEvent.tell("standby", server_set, HealthEvent.Finding.RECOVERED, "it has caught up")

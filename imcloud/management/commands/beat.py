@@ -6,25 +6,30 @@ Several may run; one holds the lease and works.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import threading
 from typing import Any
 
 from celery import beat
 from django.conf import settings
 from django.core.management.base import BaseCommand
+from django.db import close_old_connections
 
 from apps.messaging import exchange
-from apps.messaging.standby import replication
+from apps.messaging.standby import replication, watching
 from apps.routing import metrics
 from apps.routing.lease import Lease
 from apps.routing.monitor import Monitor
+from apps.routing.observing import Observer
 from apps.routing.topology import Snapshot, topology
 from imcloud.celery import app, timed_work
 
 logger = logging.getLogger(__name__)
 
 MEASURE = 2.0  # s between two looks at the exchange
+TEND = 1.0  # s between two looks at failovers
 LOOK = 0.2  # s between two looks at the lease, at most
 
 
@@ -66,7 +71,10 @@ class Command(BaseCommand):
         monitor.start()
         metrics.start(settings.DATA_DIR / "metrics")
         # Apart too: a database may be away.
-        threading.Thread(target=measure, args=(lease, ending), name="exchange-lag", daemon=True).start()
+        for apart in (measure, tend):
+            threading.Thread(target=apart, args=(lease, ending), name=apart.__name__, daemon=True).start()
+        observer = Observer(f"beat {socket.gethostname()} {os.getpid()}")
+        observer.start()
         while not ending.is_set():
             logger.info("beat: waiting for the lease")
             while not lease.held and not ending.wait(LOOK):
@@ -92,6 +100,18 @@ def measure(lease: Lease, ending: threading.Event) -> None:
                 metrics.REPLICATION_WAITING.values.clear()
         except Exception:
             logger.exception("beat: the exchange is not measured")
+
+
+def tend(lease: Lease, ending: threading.Event) -> None:
+    """Look after failovers, for as long as the lease is held."""
+    while not ending.wait(TEND):
+        try:
+            if lease.held:
+                watching.tend()
+        except Exception:
+            logger.exception("beat: failovers are not looked after")
+        finally:
+            close_old_connections()
 
 
 def work(lease: Lease, ending: threading.Event) -> None:

@@ -1,7 +1,8 @@
 """A standby takes its primary's place: nothing that can be had is lost, nobody is shown anything twice."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -208,15 +209,13 @@ def rejoined(two: Two) -> None:
 
 
 @contextmanager
-def cut_off(two: Two) -> Iterator[object]:
+def cut_off(two: Two) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """The old primary is not fenced, and there are processes that know nothing of a new one."""
 
     @contextmanager
     def old() -> Iterator[None]:
         renewed, known = topology._value, topology._value
         entry = known.sets["set1"]  # type: ignore[union-attr]
-        from dataclasses import replace
-
         before = replace(entry, database=two.standby, standby=two.primary, epoch=entry.epoch - 1)
         topology._value = replace(known, sets={**known.sets, "set1": before})  # type: ignore[union-attr,type-var]
         try:

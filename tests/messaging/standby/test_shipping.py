@@ -1,5 +1,7 @@
 """The standby has what the primary has: rows, changes, deletions, and its place; whoever dies in between."""
 
+from typing import Any
+
 import msgpack
 import psycopg
 import pytest
@@ -84,12 +86,12 @@ def test_a_pass_that_is_cut_off_anywhere_is_made_again(
     left = breaks
     execute = psycopg.Connection.execute
 
-    def failing(self: psycopg.Connection[object], *args: object, **how: object) -> object:
+    def failing(self: psycopg.Connection[Any], *args: Any, **how: Any) -> Any:
         nonlocal left
         left -= 1
         if left == 0:
             self.close()
-        return execute(self, *args, **how)  # type: ignore[arg-type]
+        return execute(self, *args, **how)
 
     monkeypatch.setattr(psycopg.Connection, "execute", failing)
     try:
