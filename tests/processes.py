@@ -11,7 +11,7 @@ import redis
 from celery import current_app
 from kombu import Connection
 
-from imcloud import embedded
+from imcloud import child, config, embedded
 from tests.conftest import ROOT, wait_for
 
 
@@ -89,3 +89,34 @@ class Command:
             return self.process.wait(15)
         finally:
             self.kill()
+
+
+class OwnPostgres:
+    """A PostgreSQL server of one test module, which may be killed, and begun again with what it has."""
+
+    def __init__(self, folder: Path) -> None:
+        self._config = config.read({"IMCLOUD_DATA": str(folder)})
+        self._log = folder.with_suffix(".log")
+        folder.mkdir(parents=True)
+        self.start()
+
+    def start(self) -> None:
+        server = embedded.postgres(self._config)
+        with open(self._log, "ab") as log:
+            command = child.command_line(server.command, server.account, server.stop)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        wait_for(lambda: embedded.postgres_ready(self._config), 30, f"see {self._log}")
+
+    def url(self, database: str) -> str:
+        """Of a database in it."""
+        return embedded.server_url(self._config).replace("/postgres?", f"/{database}?")
+
+    def kill(self) -> None:
+        """All of its processes, at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)

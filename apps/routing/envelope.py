@@ -46,6 +46,11 @@ def first_seq(epoch: int) -> int:
     return (epoch - 1) * EPOCH_ROWS
 
 
+def epoch_of(seq: int) -> int:
+    """The epoch that a seq, or the end of a log before its first message, is of."""
+    return max(seq - 1, 0) // EPOCH_ROWS + 1
+
+
 ELSEWHERE = -1  # Answer.status: the message's slot is another SET's; the gateway sends it there
 
 

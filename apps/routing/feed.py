@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from apps.routing import metrics
-from apps.routing.envelope import Hint, Row
+from apps.routing.envelope import Hint, Row, epoch_of, first_seq
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,22 @@ BEHIND_MAX = 50_000  # rows; a gateway further behind has its devices pull inste
 class Feed:
     """The rows of one SET's log, in order, exactly once each, from where this gateway began.
 
-    `apply(row)` shows one row; `skipped(seq)` says that rows up to seq were passed over.
+    `apply(row)` shows one row; `skipped(seq)` says that rows up to seq were passed over; `began(epoch)` comes
+    before the first row of a new one, in which the SET has another primary.
     """
 
-    def __init__(self, server_set: str, apply: Callable[[Row], None], skipped: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        server_set: str,
+        apply: Callable[[Row], None],
+        skipped: Callable[[int], None],
+        began: Callable[[int], None],
+    ) -> None:
         self.server_set = server_set
         self.covered = -1  # seq up to which rows were applied; -1: where the log ends is not known yet
         self._apply = apply
         self._skipped = skipped
+        self._began = began
         self._held: dict[int, Hint] = {}  # by `before`
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         for metric in metrics.OF_FEED:
@@ -61,10 +69,12 @@ class Feed:
         """Take what was read from the log past `covered`; `head` is where the log ends."""
         if self.covered < 0:
             self.covered = hint.before
-        if head - self.covered > BEHIND_MAX:
-            logger.error("%s: %d rows behind, devices pull", self.server_set, head - self.covered)
+        # Between two epochs, no rows have the seqs in between.
+        behind = head - max(self.covered, first_seq(epoch_of(head)))
+        if behind > BEHIND_MAX:
+            logger.error("%s: %d rows behind, devices pull", self.server_set, behind)
             metrics.FEED_SKIPS.add(1, self.server_set)
-            self.covered = head
+            self._cover(head)
             self._held.clear()
             self._skipped(head)
             self._release()
@@ -82,11 +92,16 @@ class Feed:
     def _advance(self, hint: Hint) -> None:
         for row in hint.rows:
             if row.seq > self.covered:
-                self.covered = row.seq
+                self._cover(row.seq)
                 self._show(row)
             elif not row.seq:
                 self._show(row)
-        self.covered = max(self.covered, hint.upto)
+        self._cover(max(self.covered, hint.upto))
+
+    def _cover(self, seq: int) -> None:
+        before, self.covered = self.covered, seq
+        if (epoch := epoch_of(seq)) > epoch_of(before):
+            self._began(epoch)
 
     def _show(self, row: Row) -> None:
         try:

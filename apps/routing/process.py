@@ -152,12 +152,12 @@ class Process:
         await self._layer.group_add(feed_group(server_set), self._channel)
         if server_set not in self.feeds:
             self.feeds[server_set] = Feed(
-                server_set, partial(self._apply, server_set), self._skipped(server_set)
+                server_set,
+                partial(self._apply, server_set),
+                partial(self.hub.skipped, server_set),
+                partial(self.hub.new_epoch, server_set),
             )
             self._read(self.feeds[server_set])
-
-    def _skipped(self, server_set: str) -> Callable[[int], None]:
-        return lambda position: self.hub.skipped(server_set, position)
 
     async def follow(self, server_set: str) -> None:
         """Follow the log of another cluster's SET too: its messages are acknowledged by their rows."""
@@ -277,9 +277,6 @@ class Process:
             if server_set not in self.feeds:
                 await self._subscribe(server_set)
         self.lanes.follow(seen[0].without(seen[1]))
-        for name, entry in seen[0].sets.items():
-            if name in before.sets and before.sets[name].epoch < entry.epoch:
-                self.hub.new_epoch(name, entry.epoch)
         if seen[0].clusters != before.clusters:
             self.hub.rehome(seen[0], {name: feed.covered for name, feed in self.feeds.items()})
 

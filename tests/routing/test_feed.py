@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.routing.envelope import Hint, Row
+from apps.routing.envelope import Hint, Row, first_seq
 from apps.routing.feed import BEHIND_MAX, Feed
 
 
@@ -19,8 +19,11 @@ class Gateway:
         self.page = page
         self.shown: list[int] = []
         self.skipped: list[int] = []
-        self.feed = Feed("set1", lambda r: self.shown.append(r.seq), self.skipped.append)
+        self.feed = Feed("set1", lambda r: self.shown.append(r.seq), self.skipped.append, self._begin)
         self.feed.read(Hint("set1", 0, 0), 0)
+
+    def _begin(self, epoch: int) -> None:
+        self.shown.append(-epoch)
 
     def hint(self, before: int, upto: int) -> Hint:
         return Hint("set1", before, upto, [row(seq) for seq in range(before + 1, upto + 1)])
@@ -84,7 +87,7 @@ def test_a_row_that_cannot_be_shown_stops_nobody_and_repeats_nothing() -> None:
         if each.seq == 2:
             raise ValueError("a bug")
 
-    feed = Feed("set1", show, lambda seq: None)
+    feed = Feed("set1", show, lambda seq: None, lambda epoch: None)
     feed.read(Hint("set1", 0, 0), 0)
     feed.offer(Hint("set1", 0, 3, [row(1), row(2), row(3)]))
     assert shown == [1, 2, 3]
@@ -97,3 +100,24 @@ def test_a_gateway_far_behind_passes_over_rows_and_says_so() -> None:
     assert gateway.skipped == [BEHIND_MAX + 1]
     assert gateway.feed.covered == BEHIND_MAX + 1
     assert gateway.shown == []
+
+
+def test_a_new_epoch_begins_before_its_first_row_and_its_distance_is_no_gap() -> None:
+    gateway, first = Gateway(3), first_seq(2)
+    gateway.feed.offer(gateway.hint(0, 2))
+    gateway.feed.offer(Hint("set1", first, first + 1, [row(first + 1)]))
+    assert gateway.feed.behind
+    # The new primary had one more of the old log, and the old one more of which nothing is known here.
+    gateway.feed.read(Hint("set1", 2, first + 1, [row(3), row(first + 1)]), first + 1)
+    assert gateway.shown == [1, 2, 3, -2, first + 1]
+    assert not gateway.feed.behind
+    assert gateway.skipped == []
+    gateway.feed.offer(Hint("set1", first + 1, first + 2, [row(first + 2)]))
+    assert gateway.shown[-1] == first + 2
+
+
+def test_who_is_far_behind_in_a_new_epoch_passes_over_rows_of_it() -> None:
+    gateway, first = Gateway(3), first_seq(3)
+    gateway.feed.read(Hint("set1", 0, 1, [row(1)]), first + BEHIND_MAX + 1)
+    assert gateway.shown == [-3]
+    assert gateway.skipped == [first + BEHIND_MAX + 1]

@@ -44,7 +44,9 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self.lanes = Lanes("gateway.1", UidIssuer(1), loop, self._when_covered, routes)
         self.lanes.opened |= {"set1", "set2"}
-        self.feeds = {name: Feed(name, self._apply, lambda _: None) for name in self.lanes.opened}
+        self.feeds = {
+            name: Feed(name, self._apply, lambda _: None, lambda _: None) for name in self.lanes.opened
+        }
         for name, feed in self.feeds.items():
             feed.read(Hint(name, 0, 0), 0)
         self.became: dict[str, int] = {}  # payload -> status

@@ -10,8 +10,8 @@ import pytest
 from apps.accounts.directory import NO_RESTRICTION, Directory, Restriction
 from apps.accounts.snapshot import Renewed
 from apps.routing import topology
-from apps.routing.envelope import Answer, Row
-from apps.routing.hub import Hub
+from apps.routing.envelope import Answer, Row, first_seq
+from apps.routing.hub import MENDED, Hub
 from apps.routing.lanes import Lanes
 from apps.routing.placement import SLOTS
 from apps.routing.protocol import packets
@@ -356,3 +356,28 @@ async def test_who_is_shut_out_is_told_why_as_far_as_his_sdk_knows_it(hub: Hub) 
     assert await told(Restriction(blocked_until_ms=1 << 53)) == [blocked] * 4
     assert await told(Restriction(deleted_ms=5)) == [closed, closed, expired, None]
     assert await told(Restriction(tokens_valid_after_ms=1 << 53, blocked_until_ms=1)) == [None] * 4
+
+
+async def test_when_another_database_is_the_primary_devices_pull_and_say_whose_log_they_have(
+    hub: Hub,
+) -> None:
+    first = first_seq(2)
+    bob, new = Client(hub, "bob"), Client(hub, "new")
+    bob.pull(7)
+    hub.new_epoch("set1", 2)
+    assert bob.topics() == ["s_ntf"]
+    assert (bob.connection.from_old_log, new.connection.from_old_log) == (True, False)
+    bob.pull(9)  # a node that has not heard of it answered from the old log
+    assert bob.topics() == ["s_ntf", "s_ntf"]
+    assert bob.connection.from_old_log
+    bob.pull(first + 1)
+    assert not bob.connection.from_old_log
+    hub.apply("set1", row(first + 2))
+    assert bob.topics() == ["s_ntf", "s_ntf", "s_msg"]
+
+
+async def test_what_came_from_an_old_primary_is_pulled(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(7)
+    hub.apply("set1", row(8)._replace(kind=MENDED))
+    assert bob.topics() == ["s_ntf"]

@@ -1,0 +1,211 @@
+"""A SET whose primary database is in a server of its own, which dies, while users chat; its standby is there.
+
+set1's users write to one another, and to those of set2, who go on.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from bench.stack import Stack, running
+from bench.tokens import App
+from bench.traffic import Traffic
+from tests.conftest import wait_for
+from tests.faults.test_cluster import homes_of
+from tests.processes import OwnPostgres
+
+pytestmark = pytest.mark.faults
+
+RATE = 100  # messages a second
+RING = ["set1"] * 4 + ["set2"] * 2
+BACK_SECONDS = 15.0  # from the failover's begin to the first answers
+STALL_SECONDS = 20.0
+SETTLE_SECONDS = 30.0
+FOLLOWS_SECONDS = 30.0
+KILLS = 20
+LATE = ("inversions",)  # of `local`: what comes back from an old primary comes behind what was sent later
+
+
+async def until(condition: Callable[[], Any], seconds: float, failure: str) -> None:
+    """While users go on chatting; AssertionError when it is not so within the time."""
+    await asyncio.to_thread(wait_for, condition, seconds, failure)
+
+
+class Site:
+    """The stack, and the server of its own that set1's primary is in."""
+
+    def __init__(self, stack: Stack, server: OwnPostgres) -> None:
+        self.stack, self.server = stack, server
+
+    def state(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.stack.manage("replication", "status", "--json"))
+        return found
+
+    def follows(self) -> bool:
+        state = self.state()
+        return not state["problem"] and state["failover"] is None
+
+    def compare(self) -> int:
+        """Rows that differ."""
+        return int(json.loads(self.stack.manage("sets", "compare", "set1", "--json"))["wrong"])
+
+    async def run(self, *command: str) -> str:
+        return await asyncio.to_thread(self.stack.manage, *command)
+
+    async def home(self) -> None:
+        """The primary is in the server of its own again, with the standby in the stack's."""
+        await until(self.follows, FOLLOWS_SECONDS, "the old primary does not follow")
+        place = await self.run("shell", "-c", WHERE)
+        if "own" not in place:
+            await self.run("sets", "failback", "set1")
+            await until(self.follows, FOLLOWS_SECONDS, "the old primary does not follow")
+
+
+WHERE = """
+from apps.routing.models import ServerSet
+print("own" if "/own/" in ServerSet.objects.get(name="set1").database else "stack")
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("standby")
+    server = OwnPostgres(folder / "own")
+    try:
+        with running(folder / "var", SETS="2", NODES="1") as stack:
+            made = Site(stack, server)
+            stack.manage("sets", "standby", "set1", server.url("set1_own"))
+            asyncio.run(until(made.follows, FOLLOWS_SECONDS, "the standby does not follow"))
+            stack.manage("sets", "failover", "set1", "--planned")
+            asyncio.run(until(made.follows, FOLLOWS_SECONDS, "the old primary does not follow"))
+            yield made
+    finally:
+        server.end()
+
+
+@asynccontextmanager
+async def chatting(site: Site, allowed: tuple[str, ...] = ()) -> AsyncIterator[Traffic]:
+    described = site.stack.describe()
+    async with Traffic(
+        App(described["url"], described["app_key"], described["app_secret"]),
+        users=homes_of(site.stack).users(RING),
+        rate=RATE,
+    ) as traffic:
+        await traffic.flows(within=STALL_SECONDS)
+        yield traffic
+        await traffic.flows(within=STALL_SECONDS)
+        verdict = await traffic.settle(SETTLE_SECONDS)
+        print(traffic.books)
+        assert {name: n for name, n in verdict.faults.items() if name not in allowed} == {}, (
+            traffic.describe()
+        )
+        assert verdict.acknowledged > 0
+
+
+@asynccontextmanager
+async def dying(site: Site, traffic: Traffic) -> AsyncIterator[None]:
+    """The primary is killed, the standby takes its place; the old one comes back after the body."""
+    site.server.kill()
+    began = time.monotonic()
+    print(await site.run("sets", "failover", "set1"))
+    await traffic.reaches_everybody(BACK_SECONDS)
+    print(f"users of the SET are reached {time.monotonic() - began:.1f} s after the failover began")
+    assert time.monotonic() - began <= BACK_SECONDS
+    yield
+    await asyncio.to_thread(site.server.start)
+    await until(site.follows, FOLLOWS_SECONDS, "the old primary does not follow")
+    old = psycopg.connect(site.server.url("set1_own"))
+    with old, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        old.execute("UPDATE messaging_head SET seq = 0")
+
+
+def test_with_standby_durability_a_dead_primary_is_not_missed(site: Site) -> None:
+    async def scenario() -> None:
+        await site.run("sets", "durability", "set1", "standby")
+        async with chatting(site) as traffic:
+            async with dying(site, traffic):
+                await asyncio.sleep(2)
+            await site.home()
+        await site.run("sets", "durability", "set1", "local")
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
+
+
+def test_with_local_durability_what_was_missing_is_there_when_the_old_primary_is_back(site: Site) -> None:
+    async def scenario() -> None:
+        async with chatting(site, LATE) as traffic:
+            async with dying(site, traffic):
+                await asyncio.sleep(2)
+            await site.home()
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
+
+
+def test_replication_that_is_killed_again_and_again_brings_everything_once(site: Site) -> None:
+    async def scenario() -> None:
+        async with chatting(site):
+            for _ in range(KILLS):
+                for pid in site.stack.workers("replication"):
+                    os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.3)
+            await until(
+                lambda: (site.stack.workers("replication") and site.state()["rows"] == 0) or None,
+                FOLLOWS_SECONDS,
+                "the standby is behind",
+            )
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_command_that_is_killed_is_gone_on_with(site: Site) -> None:
+    async def scenario() -> None:
+        async with chatting(site, LATE) as traffic:
+            for wait in (1.0, 1.1, 1.2, 1.4):
+                command = site.stack.start("sets", "failover", "set1", "--planned")
+                await asyncio.sleep(wait)
+                command.kill()
+                command.wait()
+                await until(site.follows, FOLLOWS_SECONDS, "it does not go on")
+                await traffic.reaches_everybody(BACK_SECONDS)
+            await site.home()
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_standby_whose_disk_is_full_is_waited_for_or_not_as_was_asked(site: Site) -> None:
+    """Its server may write no further: it fails, and so does its start, until there is room."""
+
+    async def scenario() -> None:
+        await site.home()
+        await site.run("sets", "failover", "set1", "--planned")  # so that the standby is in the own server
+        await until(site.follows, FOLLOWS_SECONDS, "the old primary does not follow")
+        await site.run("sets", "durability", "set1", "standby", "--when-away", "degrade")
+        async with chatting(site) as traffic:
+            resource.prlimit(site.server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            with psycopg.connect(site.server.url("postgres"), autocommit=True) as server:
+                server.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'set1_own'"
+                )
+            await until(lambda: site.state()["degraded"], STALL_SECONDS, "it still waits for its standby")
+            await traffic.reaches_everybody(STALL_SECONDS)
+            site.server.kill()
+            await asyncio.to_thread(site.server.start)
+            await until(lambda: not site.state()["degraded"], FOLLOWS_SECONDS, "the standby is not back")
+        await site.run("sets", "durability", "set1", "local")
+        await site.home()
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
