@@ -99,13 +99,17 @@ class OwnPostgres:
         self._log = folder.with_suffix(".log")
         folder.mkdir(parents=True)
         self.start()
+        wait_for(self.is_ready, 30, f"see {self._log}")
 
     def start(self) -> None:
+        """From the main thread: Linux ends a child with the thread that has started it."""
         server = embedded.postgres(self._config)
         with open(self._log, "ab") as log:
             command = child.command_line(server.command, server.account, server.stop)
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_for(lambda: embedded.postgres_ready(self._config), 30, f"see {self._log}")
+
+    def is_ready(self) -> bool:
+        return embedded.postgres_ready(self._config)
 
     def url(self, database: str) -> str:
         """Of a database in it."""

@@ -121,7 +121,7 @@ async def dying(site: Site, traffic: Traffic) -> AsyncIterator[None]:
     print(f"users of the SET are reached {time.monotonic() - began:.1f} s after the failover began")
     assert time.monotonic() - began <= BACK_SECONDS
     yield
-    await asyncio.to_thread(site.server.start)
+    site.server.start()
     await until(site.follows, FOLLOWS_SECONDS, "the old primary does not follow")
     old = psycopg.connect(site.server.url("set1_own"))
     with old, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -202,7 +202,7 @@ def test_a_standby_whose_disk_is_full_is_waited_for_or_not_as_was_asked(site: Si
             await until(lambda: site.state()["degraded"], STALL_SECONDS, "it still waits for its standby")
             await traffic.reaches_everybody(STALL_SECONDS)
             site.server.kill()
-            await asyncio.to_thread(site.server.start)
+            site.server.start()
             await until(lambda: not site.state()["degraded"], FOLLOWS_SECONDS, "the standby is not back")
         await site.run("sets", "durability", "set1", "local")
         await site.home()

@@ -155,8 +155,10 @@ def step(pk: int) -> Failover:
             _WORK[Step(one.step)](one)
             one.problem = ""
         except (psycopg.Error, shipping.StandbyAway, Unavailable, RuntimeError) as error:
-            one.problem = _line(error)[:512]
-            logger.warning("%s waits in step %s: %s", one, one.step, one.problem)
+            problem = _line(error)[:512]
+            if problem != one.problem:
+                logger.warning("%s waits in step %s: %s", one, one.step, problem)
+            one.problem = problem
         one.save()
     if one.step != before:
         logger.warning("%s: %s done", one, before)

@@ -110,7 +110,7 @@ class Shipper:
             except psycopg.OperationalError as error:
                 raise StandbyAway(f"the standby cannot be reached: {error}") from error
         if self._primary is None or self._primary.closed:
-            self._primary = connect(place[0])
+            self._primary = connect(place[0], WRITING)  # what it noted is forgotten, also when it is fenced
             self._primary.isolation_level = IsolationLevel.REPEATABLE_READ
         return self._primary, self._standby
 
