@@ -79,10 +79,10 @@ class StandbyView:
         how = "done"
         for step in (*failover.BEFORE_SWITCH, failover.Step.REJOIN):
             if self.under_way is not None and step == self.under_way.step:
-                yield step.label, "now"
+                yield step.value, "now"
                 how = "later"
             else:
-                yield step.label, how
+                yield step.value, how
 
 
 def shown(url: str) -> str:

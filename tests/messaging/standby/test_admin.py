@@ -1,7 +1,8 @@
 """The page of the standby databases: what it shows, what it does, for whom, and what it refuses."""
 
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Iterator
 from html import unescape
 from queue import Empty
 from typing import Any
@@ -142,13 +143,12 @@ def test_a_database_that_is_away_is_said_to_be_and_the_rest_is_shown(operator: C
 
 
 def test_databases_that_say_nothing_are_waited_for_together_and_not_asked_twice(
-    operator: Client, two: Two, silent: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    operator: Client, two: Two, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "PATIENCE", 0.2)
     its = ServerSet.objects.get(name="set1")
-    url = silent()
     others = [
-        ServerSet.objects.create(cluster=its.cluster, name=f"silent{n}", database=url, standby=url)
+        ServerSet.objects.create(cluster=its.cluster, name=f"silent{n}", database=silent, standby=silent)
         for n in range(3)
     ]
     shown = seen(operator)
@@ -160,12 +160,10 @@ def test_databases_that_say_nothing_are_waited_for_together_and_not_asked_twice(
 
 
 @pytest.fixture
-def silent() -> Any:
-    """Takes connections and says nothing."""
-    import socket
-
+def silent() -> Iterator[str]:
+    """A database that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield lambda: f"postgresql://nobody@127.0.0.1:{server.getsockname()[1]}/x"
+        yield f"postgresql://nobody@127.0.0.1:{server.getsockname()[1]}/x"
 
 
 def test_a_standby_that_is_very_far_behind_is_not_counted_to_the_end(
@@ -202,6 +200,7 @@ def test_a_failover_is_asked_about_with_what_would_be_lost_and_then_done(operato
 def test_a_planned_one_goes_there_and_back_and_loses_nothing(operator: Client, two: Two) -> None:
     say(ALICE, BOB)
     for epoch in (2, 3):
+        two.ship()
         assert "nothing will be missing" in ask(operator, "planned")
         assert "Planned failover" in confirm(operator, "planned")
         failover.run("set1")
@@ -332,7 +331,7 @@ def test_one_that_has_switched_is_not_cancelled(operator: Client, two: Two) -> N
         assert Failover.objects.get().step == Failover.Step.REJOIN
         assert "Cancel the failover…" not in buttons(operator)
         shown = confirm(operator, "cancel")
-    assert f"failover {one.pk} of set1 is in step rejoin: it cannot be cancelled any more." in shown
+    assert f"Failover {one.pk} of set1 is in step rejoin: it cannot be cancelled any more." in shown
     assert Failover.objects.get().step == Failover.Step.REJOIN
 
 
@@ -408,7 +407,9 @@ def test_failovers_and_comparisons_are_listed_and_cannot_be_changed(operator: Cl
     assert "0 comparisons" in text(operator.get(listed, {"found": "equal"}))
     shown = text(operator.get(reverse("admin:routing_comparison_change", args=[comparison.pk])))
     assert re.search('"tables": .*"table": "messaging_message",.* "missing": 1,', shown)
-    assert "rejoin" in text(operator.get(reverse("admin:routing_failover_changelist"), {"step": "rejoin"}))
+    listed = reverse("admin:routing_failover_changelist")
+    assert "1 failover" in text(operator.get(listed, {"step": "rejoin"}))
+    assert "0 failovers" in text(operator.get(listed, {"step": "done"}))
     path = reverse("admin:routing_failover_change", args=[one.pk])
     assert f"New primary: {drawing.shown(one.destination)}" in text(operator.get(path))
     assert operator.post(path, {"step": "done"}).status_code == 403
