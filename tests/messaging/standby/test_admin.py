@@ -7,8 +7,9 @@ from html import unescape
 from queue import Empty
 from typing import Any
 
+import psycopg
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connections
@@ -88,7 +89,7 @@ def logged() -> list[str]:
 
 def asked_tasks() -> list[list[Any]]:
     """The arguments of the comparisons that wait for set1's replication worker."""
-    found = []
+    found: list[list[Any]] = []
     with current_app.connection_for_read() as broker:
         queue = broker.SimpleQueue("set1.replication", accept=["msgpack"])
         while True:
@@ -247,7 +248,7 @@ def test_one_that_has_not_switched_is_cancelled_and_messages_are_taken_again(
 def test_one_that_came_by_itself_is_confirmed_by_a_person(operator: Client, two: Two) -> None:
     one = failover.begin("set1", planned=False, asked_by="observers", automatic=True)
     failover.run("set1")
-    assert "it has once, and waits for a person to confirm it" in seen(operator)
+    assert "It has, and does not again before a person has confirmed that." in seen(operator)
     assert buttons(operator) == {*BUTTONS, "Confirm the failover…"}
     assert f"Failover {one.pk} of set1 began by itself at 20" in ask(operator, "confirm")
     assert not Failover.objects.get().confirmed
@@ -322,6 +323,26 @@ def test_what_cannot_be_done_is_refused_with_a_reason_asked_or_confirmed(operato
     assert Failover.objects.get().pk == one.pk
     assert logged() == []
     assert asked_tasks() == []
+
+
+def test_what_fails_halfway_has_changed_nothing_and_is_said(
+    operator: Client, two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = failover.step(failover.begin("set1", planned=True, asked_by="test").pk)
+    with away(two.primary):
+        shown = confirm(operator, "cancel")
+        assert re.search("SET set1 is as it was: connection failed: .*not currently accepting", shown)
+    monkeypatch.setattr(page, "LOCKED_FOR", 100)
+    with psycopg.connect(**connections["default"].get_connection_params()) as other:
+        other.execute("SELECT FROM routing_failover FOR UPDATE")
+        shown = confirm(operator, "cancel")
+        assert "SET set1 is as it was: a step of its failover is being done just now, try again." in shown
+    unreachable = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
+    unreachable.conf.broker_transport_options = current_app.conf.broker_transport_options
+    monkeypatch.setattr(page, "current_app", unreachable)
+    assert "The broker does not answer: " in confirm(operator, "compare")
+    assert Failover.objects.get(pk=one.pk).step == Failover.Step.SHIP
+    assert logged() == []
 
 
 def test_one_that_has_switched_is_not_cancelled(operator: Client, two: Two) -> None:
