@@ -49,6 +49,7 @@ from apps.messaging.models import (
     Watch,
     WhiteEntry,
 )
+from apps.messaging.standby import admin as standby  # noqa: F401  likewise
 from apps.messaging.webhooks import admin as webhooks  # noqa: F401  its pages are registered with these
 from apps.routing import room_members
 from apps.routing.protocol.im_pb2 import UpStreamMessage

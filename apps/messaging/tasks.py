@@ -324,9 +324,12 @@ def replicate(server_set: str) -> None:
 
 
 @shared_task(name=comparing.COMPARE)
-def compare_standby(server_set: str) -> None:
-    """Timed: compare the standby with its primary, once a day."""
-    comparing.daily(server_set)
+def compare_standby(server_set: str, repair: bool = False, asked_by: str = "") -> None:
+    """Compare the standby with its primary: timed, once a day, and when somebody asks for it."""
+    if asked_by:
+        comparing.asked(server_set, repair=repair, asked_by=asked_by)
+    else:
+        comparing.daily(server_set)
 
 
 @shared_task(name="messaging.move_slots")

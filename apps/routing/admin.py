@@ -32,6 +32,8 @@ from apps.routing.models import (
     Topology,
 )
 
+STANDBY_PAGE = "admin:messaging_standby_page"
+
 
 class NamedForLife(Audited):
     """Names are in queues, keys and databases: a row keeps the fields of `for_life` as it was created."""
@@ -103,9 +105,48 @@ class ServerSetForm(ModelForm):
 class ServerSetAdmin(Kept, NamedForLife):
     form = ServerSetForm
     for_life = ("name", "database", "cluster")
-    list_display = ("name", "cluster", "weight", "database")
-    list_filter = ("cluster",)
+    of_standby = ("standby", "standby_page", "epoch", "degraded_at")  # what commands and failovers change
+    list_display = (
+        "name",
+        "cluster",
+        "weight",
+        "database",
+        "standby_page",
+        "epoch",
+        "durability",
+        "degraded_at",
+    )
+    list_filter = ("cluster", "durability")
     search_fields = ("name",)
+    fieldsets = (
+        (None, {"fields": ("name", "cluster", "database", "weight")}),
+        (
+            "Standby",
+            {
+                "fields": (
+                    *of_standby,
+                    "durability",
+                    "when_standby_away",
+                    "standby_patience",
+                    "automatic_failover",
+                    "probes",
+                )
+            },
+        ),
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: ServerSet | None = None) -> Any:
+        """A new SET has no standby yet."""
+        return super().get_fieldsets(request, obj)[: None if obj else 1]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ServerSet | None = None) -> tuple[str, ...]:
+        return (*super().get_readonly_fields(request, obj), *self.of_standby)
+
+    @admin.display(description="standby's state")
+    def standby_page(self, its: ServerSet) -> str:
+        if not its.standby:
+            return "no standby"
+        return format_html('<a href="{}">lag, failover, comparison</a>', reverse(STANDBY_PAGE))
 
     def get_deleted_objects(self, objs: Iterable[ServerSet], request: HttpRequest) -> tuple[Any, ...]:
         """Its nodes go with it. What keeps it, `ServerSet.delete` says."""

@@ -69,7 +69,11 @@ def test_a_set_whose_database_has_the_tables_is_made(operator: Client) -> None:
 def test_what_is_changed_later_does_not_hang_on_the_database(operator: Client) -> None:
     ServerSet.objects.update(database="postgresql://nobody@127.0.0.1:1/x")
     path = reverse("admin:routing_serverset_change", args=[ServerSet.objects.get().pk])
-    operator.post(path, {"weight": "3"})
+    form = {
+        "weight": "3", "durability": "local", "when_standby_away": "refuse", "standby_patience": "5",
+        "probes": "5",
+    }  # fmt: skip
+    operator.post(path, form)
     assert ServerSet.objects.get().weight == 3.0
 
 

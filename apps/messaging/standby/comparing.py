@@ -147,6 +147,18 @@ def daily(server_set: str) -> None:
         close_old_connections()
 
 
+def asked(server_set: str, *, repair: bool, asked_by: str) -> None:
+    """Compare for somebody who does not wait here: that it cannot be done is an alarm too."""
+    try:
+        compare(server_set, repair=repair, asked_by=asked_by)
+    except (StandbyAway, psycopg.Error) as error:
+        logger.warning("%s is not compared: %s", server_set, error)
+        reason = f"not compared, as {asked_by} had asked: {' '.join(str(error).split())}"
+        HealthEvent.tell("standby", server_set, HealthEvent.Finding.SUSPECTED, reason)
+    finally:
+        close_old_connections()
+
+
 def _catch_up(shipper: shipping.Shipper) -> int:
     while True:
         shipped = shipper.ship()
