@@ -1,6 +1,7 @@
 """Real processes for tests: a Redis that may be killed, and commands of manage.py with their logs."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -101,12 +102,20 @@ class OwnPostgres:
         self.start()
         wait_for(self.is_ready, 30, f"see {self._log}")
 
-    def start(self) -> None:
-        """From the main thread: Linux ends a child with the thread that has started it."""
+    def start(self, file_size: int = resource.RLIM_INFINITY) -> None:
+        """From the main thread: Linux ends a child with the thread that has started it.
+
+        With a `file_size`, what it writes to a file behind so many bytes fails, as on a disk that is full.
+        """
         server = embedded.postgres(self._config)
-        with open(self._log, "ab") as log:
-            command = child.command_line(server.command, server.account, server.stop)
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        command = child.command_line(server.command, server.account, server.stop)
+        own = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, own[1]))
+        try:
+            with open(self._log, "ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, own)
 
     def is_ready(self) -> bool:
         return embedded.postgres_ready(self._config)

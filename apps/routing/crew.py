@@ -84,8 +84,9 @@ class Worker:
     queue, so a canary in that one would not tell which of them has stopped consuming.
     """
 
-    def __init__(self, name: str, queues: Sequence[str]) -> None:
+    def __init__(self, name: str, queues: Sequence[str], stuck: float) -> None:
         self.name = name
+        self._stuck = stuck
         self.started_at = time.monotonic()
         self.ready = False
         self.busy_since: float | None = None
@@ -130,7 +131,9 @@ class Worker:
     def fault(self, now: float) -> str:
         """Why it must be replaced; empty when it need not."""
         if self.busy_since is not None:
-            return f"has been in one task for {STUCK:.0f} s" if now - self.busy_since > STUCK else ""
+            return (
+                f"has been in one task for {self._stuck:.0f} s" if now - self.busy_since > self._stuck else ""
+            )
         patience = STALE if self.ready else START_MAX
         if self._asked_since is not None and now - self._asked_since > patience:
             return "is connected but does not consume" if self.ready else "does not come up"
@@ -161,12 +164,13 @@ class Crew:
     task behind the same backlog waits, whatever the broker is.
     """
 
-    def __init__(self, queues: Sequence[str], broker: Broker) -> None:
+    def __init__(self, queues: Sequence[str], broker: Broker, stuck: float = STUCK) -> None:
         self.queue = queues[0]
         self.workers: dict[int, Worker] = {}  # by number
         self.faults: deque[tuple[int, str, str]] = deque(maxlen=FAULTS)  # as in a Report
         self._queues = queues
         self._broker = broker
+        self._stuck = stuck
         self._leaving: list[Worker] = []
         self._backoff: dict[int, tuple[float, float]] = {}  # number -> (s, when to start it)
         self._size = 0  # how many there are to be
@@ -196,7 +200,7 @@ class Crew:
             self._tell()
         for number in range(self._size):
             if number not in self.workers and now >= self._backoff.get(number, (0.0, 0.0))[1]:
-                self.workers[number] = Worker(f"{self.queue}.{number}", self._queues)
+                self.workers[number] = Worker(f"{self.queue}.{number}", self._queues, self._stuck)
         for number in [n for n in self.workers if n >= self._size]:
             worker = self.workers.pop(number)
             worker.end(now)

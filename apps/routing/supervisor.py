@@ -21,7 +21,7 @@ from django.db import DatabaseError, close_old_connections
 from apps.accounts.models import Webhooks
 from apps.accounts.snapshot import Renewed
 from apps.routing import heartbeats, metrics
-from apps.routing.crew import Broker, Crew
+from apps.routing.crew import STUCK, Broker, Crew
 from apps.routing.lease import Lease
 from apps.routing.models import Actor, Node
 from apps.routing.observing import Observer
@@ -34,6 +34,7 @@ NAME_WAIT = 3.0  # s that the session of a supervisor that was killed may live o
 RETRY = 0.5  # s between two tries to reach the database, and Redis
 HUNG = 5.0  # s without a look at the workers after which no beat says that they serve; a broker may take 2
 # The last two are no actors': there while tenants have webhooks, and while the SET has a standby.
+COMPARING = 4 * 3600.0  # s that a worker of replication may be in one task: two databases may be large
 KINDS = ("message", "query", "webhook", "replication")
 
 
@@ -70,7 +71,7 @@ def read_plan(name: str, previous: Plan | None) -> Plan:
     if Webhooks.objects.exists():
         bounds["webhook"] = (1, 1)
     if node.server_set.standby:
-        bounds["replication"] = (1, 1)
+        bounds["replication"] = (1, 2)  # while one compares, the other ships
     return Plan(node.server_set.name, bounds)
 
 
@@ -153,7 +154,10 @@ class Supervisor:
         self._plan.start()
         metrics.start(settings.DATA_DIR / "metrics")
         broker = Broker()
-        crews = {kind: Crew(plan.queues(self.node, kind), broker) for kind in KINDS}
+        crews = {
+            kind: Crew(plan.queues(self.node, kind), broker, COMPARING if kind == "replication" else STUCK)
+            for kind in KINDS
+        }
         logger.info("node %s works: %s", self.node, plan.workers)
         self._heart.start()
         topology.start()

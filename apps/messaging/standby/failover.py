@@ -62,7 +62,8 @@ class Outlook:
                 f"The standby has everything up to seq {self.position}. The primary does not answer: "
                 "what it has behind that is missing until it is back, and is appended then."
             )
-        return f"The standby has everything up to seq {self.position}; {self.lost} messages would be missing."
+        missing = "1 message" if self.lost == 1 else f"{self.lost} messages"
+        return f"The standby has everything up to seq {self.position}; {missing} would be missing."
 
 
 def outlook(server_set: str) -> Outlook:

@@ -20,15 +20,12 @@ _told: dict[str, str] = {}  # SET -> why it does not fail over by itself, as las
 
 def tend() -> None:
     """Once a second, by who has beat's lease."""
-    for server_set, pk in Failover.objects.filter(step__in=failover.BEFORE_SWITCH).values_list(
-        "server_set__name", "pk"
-    ):
+    for its in ServerSet.objects.filter(automatic_failover=True).exclude(standby=""):
+        _judge(its)
+    for pk in Failover.objects.filter(step__in=failover.BEFORE_SWITCH).values_list("pk", flat=True):
         at = None
         while at != (at := failover.step(pk).step) and at in failover.BEFORE_SWITCH:
             pass
-        _told.pop(server_set, None)
-    for its in ServerSet.objects.filter(automatic_failover=True).exclude(standby=""):
-        _judge(its)
 
 
 def _judge(its: ServerSet) -> None:
@@ -44,9 +41,7 @@ def _judge(its: ServerSet) -> None:
     except ValidationError as refused:
         reason = " ".join(refused.messages)
         if _told.get(its.name) != reason:
-            logger.error(
-                "%s is gone, say %d of %d observers: %s", its.name, found.gone, found.observers, reason
-            )
+            logger.error("%s: its database is gone, but it stays: %s", its.name, reason)
         _told[its.name] = reason
     else:
         logger.error("%s: %d of %d observers cannot reach its database", one, found.gone, found.observers)

@@ -181,7 +181,7 @@ def test_a_failover_is_asked_about_with_what_would_be_lost_and_then_done(operato
     say(ALICE, BOB)
     asked = ask(operator, "failover")
     assert "SET set1: fail over?" in asked
-    assert "The standby has everything up to seq 1; 1 messages would be missing." in asked
+    assert "The standby has everything up to seq 1; 1 message would be missing." in asked
     assert not Failover.objects.exists()
     assert logged() == []
     done = confirm(operator, "failover")
