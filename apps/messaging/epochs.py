@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from apps.messaging import log
+from apps.messaging.log import Began
 from apps.routing.envelope import FROM_OLD_LOG, Request
 from apps.routing.topology import slot, topology
 
@@ -39,29 +40,28 @@ class Where(NamedTuple):
     """What a pull goes by. Times in ms."""
 
     old: bool  # its cursors are those of the old log
+    marks: bool  # its mark is to be kept
     inbox: int  # it has everything up to here
     sendbox: int
     mark: int  # of what came from the old primary, everything sent up to here
     sent_mark: int
 
 
-def where(server_set: str, request: Request, began: int, inbox: int, sendbox: int) -> Where:
-    """Of a device whose cursors are these, in an epoch that began then."""
+def where(server_set: str, request: Request, began: Began, inbox: int, sendbox: int) -> Where:
+    """Of a device whose cursors are these."""
+    end = began.time - 1  # of the old log
+    if inbox <= end:
+        # Who has not come farther than what both logs have needs no mark.
+        return Where(True, max(inbox, sendbox) > began.before, inbox, sendbox, inbox, sendbox)
     rows = log.of(server_set).read(_MARKS, _key(server_set, request))
     own = next((row[1:] for row in rows if row[0]), None)
-    if inbox < began:
-        return Where(True, inbox, sendbox, inbox, sendbox)
     if own is None and (request.options & FROM_OLD_LOG or any(time >= inbox for _, time, _, _ in rows)):
         # It was at the site that was cut off, perhaps by another name: a browser's page is a new device.
-        return Where(True, began - 1, min(sendbox, began - 1), inbox, sendbox)
-    time, sent, upto = own or (
-        max((row[1] for row in rows), default=0),
-        max((row[2] for row in rows), default=0),
-        0,
-    )
+        return Where(True, True, end, min(sendbox, end), inbox, sendbox)
+    time, sent, upto = own or (0, 0, 0)
     if own is not None and time >= inbox:  # its cursor is the old log's still
-        return Where(True, max(upto, began - 1), max(upto, began - 1), time, sent)
-    return Where(False, inbox, sendbox, time, sent)
+        return Where(True, True, max(upto, end), max(upto, end), time, sent)
+    return Where(False, False, inbox, sendbox, time, sent)
 
 
 def note(server_set: str, request: Request, at: Where, newest: int) -> None:
@@ -85,3 +85,9 @@ def _key(server_set: str, request: Request) -> dict[str, object]:
     entry = topology.current.sets.get(server_set)
     epoch = entry.epoch if entry else 1
     return {"tenant": request.tenant, "user": request.user, "device": request.device, "epoch": epoch}
+
+
+def forget(server_set: str) -> None:
+    """Timed: remove the marks of epochs that are over."""
+    sql = "DELETE FROM messaging_epochmark WHERE epoch < (SELECT epoch FROM messaging_head)"
+    log.of(server_set).run(lambda connection: connection.execute(sql), within=2.0)

@@ -248,6 +248,13 @@ class Appended:
     exported: int = 0  # the mask of the slots whose SETs are to read these rows
 
 
+class Began(NamedTuple):
+    """The begin of an epoch, in ms. All zero: it is the first one."""
+
+    before: int = 0  # the newest message of the log that it went on from
+    time: int = 0  # all of its own are later
+
+
 class Log:
     """The log of one SET over one connection, opened at first use and again after it broke."""
 
@@ -256,7 +263,7 @@ class Log:
         self._connection: psycopg.Connection[Any] | None = None
         self._place = ("", 0)  # the URL and the epoch of the connection
         self._server = ""  # when the server began that it was to
-        self._began = 0
+        self._epoch = Began()
         metrics.APPEND_FAILURES.of(server_set)
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T], *, within: float) -> T:
@@ -305,17 +312,19 @@ class Log:
         if databases.has_standby(self.server_set) and self._server not in ("", server):
             self._confirm(opened, place)
         self._server = server
-        self._began = 0
+        self._epoch = Began()
         if epoch > 1:
-            found = opened.execute("SELECT time FROM messaging_epoch WHERE number = %s", (epoch,)).fetchone()
-            self._began = found[0] if found else 0
+            query = "SELECT before, time FROM messaging_epoch WHERE number = %s"
+            if found := opened.execute(query, (epoch,)).fetchone():
+                self._epoch = Began(*found)
         return opened
 
-    def epoch_began(self) -> int:
-        """ms that all messages of this epoch are later than; 0 in the first one. Raises Unavailable."""
-        if databases.place(self.server_set)[1] == 1:
-            return 0
-        return self.run(lambda connection: self._began, within=2.0)
+    def began(self) -> Began:
+        """When this epoch did. Raises Unavailable."""
+        place = databases.place(self.server_set)
+        if place[1] == 1 or place == self._place:
+            return self._epoch if place[1] > 1 else Began()
+        return self.run(lambda connection: self._epoch, within=2.0)
 
     def _confirm(self, opened: psycopg.Connection[Any], place: tuple[str, int]) -> None:
         """A server that was away is written to only when the topology, read now, says that it is the one."""

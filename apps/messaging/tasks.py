@@ -18,6 +18,7 @@ from apps.messaging import (
     changes,
     chatroom_life,
     compensation,
+    epochs,
     exchange,
     history_files,
     log,
@@ -345,6 +346,7 @@ def sweep(server_set: str) -> None:
     gateways.forget_devices(server_set)
     changes.forget(server_set)
     exchange.forget(server_set)
+    epochs.forget(server_set)
     online_status.forget(server_set)
     history_files.sweep()
     deliveries.sweep(log.of(server_set))

@@ -122,8 +122,8 @@ def pull(server_set: str, request: Request) -> Answer:
     # v4 acknowledges even what it then drops, so only what it asks for is the truth. v5 shows all of it.
     acknowledging = request.generation == ACKNOWLEDGING
     inbox = max(wanted.syncTime, request.acknowledged if acknowledging else 0)
-    began = log.of(server_set).epoch_began()
-    at = epochs.where(server_set, request, began, inbox, wanted.sendBoxSyncTime) if began else None
+    began = log.of(server_set).began()
+    at = epochs.where(server_set, request, began, inbox, wanted.sendBoxSyncTime) if began.time else None
     parameters = {
         "tenant": request.tenant,
         "user": request.user,
@@ -147,7 +147,7 @@ def pull(server_set: str, request: Request) -> Answer:
     page = found[:PULL_PAGE]
     finished = not page or page[0][LIMITED] == len(page)
     newest = page[-1][1] if page else 0
-    if at and at.old:
+    if at and at.marks:
         epochs.note(server_set, request, at, newest)
     reply = DownStreamMessages(
         # Never smaller than what the client has, and nothing later than what is in the reply (PROTOCOL 6.2).

@@ -231,6 +231,7 @@ class Epoch(models.Model):
     in_set = True
     number = models.IntegerField(primary_key=True)
     fork = models.BigIntegerField(help_text="seq up to which the log is that of the epoch before.")
+    before = models.BigIntegerField(help_text="ms; the newest of the log up to there.")
     time = models.BigIntegerField(help_text="ms; all messages of this epoch have later ones.")
 
     def __str__(self) -> str:

@@ -26,11 +26,10 @@ from django.utils import timezone
 from psycopg import sql
 
 from apps.messaging.log import Unavailable
-from apps.messaging.models import Epoch
 from apps.messaging.standby import journal, rejoining, shipping
 from apps.routing import databases, placement
 from apps.routing.envelope import EPOCH_ROWS, first_seq
-from apps.routing.models import Failover, HealthEvent, ServerSet, Slot
+from apps.routing.models import Durability, Failover, HealthEvent, ServerSet, Slot
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -210,13 +209,15 @@ def _promote(one: Failover) -> None:
                 after = max(at, int(timezone.now().timestamp() * 1000)) + AHEAD
                 query = "UPDATE messaging_head SET epoch = %s, seq = %s, time = %s, slots = %s"
                 new.execute(query, (one.epoch, first_seq(one.epoch), after, bytes(slots)))
-                query = f"INSERT INTO {Epoch._meta.db_table} (number, fork, time) VALUES (%s, %s, %s)"
-                new.execute(query, (one.epoch, fork, after))  # type: ignore[arg-type]
+                query = (
+                    f"INSERT INTO {Epoch._meta.db_table} (number, fork, before, time) VALUES (%s, %s, %s, %s)"
+                )
+                new.execute(query, (one.epoch, fork, at, after))  # type: ignore[arg-type]
                 for table in journal.tables().values():
                     _jump(new, table)
             else:
-                query = f"SELECT fork FROM {Epoch._meta.db_table} WHERE number = %s"
-                ((one.fork,),) = new.execute(query, (one.epoch,)).fetchall()  # type: ignore[arg-type]
+                query = "SELECT fork FROM messaging_epoch WHERE number = %s"
+                ((one.fork,),) = new.execute(query, (one.epoch,)).fetchall()
         set_read_only(new, on=False)
     one.step = Step.SWITCH
 
@@ -236,8 +237,8 @@ def _jump(new: psycopg.Connection[Any], table: journal.Table) -> None:
 def _switch(one: Failover) -> None:
     its = ServerSet.objects.select_for_update(no_key=True).get(pk=one.server_set_id)
     its.database, its.standby, its.epoch = one.destination, one.source, one.epoch
-    # The new primary has nobody behind it yet: with `standby` it would acknowledge nothing.
-    its.degraded_at = timezone.now()
+    if its.durability == Durability.STANDBY:
+        its.degraded_at = timezone.now()  # nobody is behind it yet: it would acknowledge nothing
     its.save()
     HealthEvent.tell("database", its.name, HealthEvent.Finding.RECOVERED, f"failover {one.pk} has switched")
     one.switched_at = timezone.now()

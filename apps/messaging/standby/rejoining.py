@@ -145,7 +145,7 @@ def _mark_devices(server_set: str, old: psycopg.Connection[Any], epoch: int) -> 
         SELECT c.tenant, c."user", c.device, c.time, c.slot FROM messaging_devicecursor c
         JOIN (SELECT DISTINCT key FROM messaging_changedrow WHERE "table" = 'messaging_devicecursor') its
         ON c.id = its.key::int8 WHERE c.time >= %s"""
-    marks = old.execute(query, (log.of(server_set).epoch_began(),)).fetchall()
+    marks = old.execute(query, (log.of(server_set).began().time,)).fetchall()
     epochs.put(server_set, epoch, marks)
 
 
