@@ -209,10 +209,8 @@ def _promote(one: Failover) -> None:
                 after = max(at, int(timezone.now().timestamp() * 1000)) + AHEAD
                 query = "UPDATE messaging_head SET epoch = %s, seq = %s, time = %s, slots = %s"
                 new.execute(query, (one.epoch, first_seq(one.epoch), after, bytes(slots)))
-                query = (
-                    f"INSERT INTO {Epoch._meta.db_table} (number, fork, before, time) VALUES (%s, %s, %s, %s)"
-                )
-                new.execute(query, (one.epoch, fork, at, after))  # type: ignore[arg-type]
+                query = "INSERT INTO messaging_epoch (number, fork, before, time) VALUES (%s, %s, %s, %s)"
+                new.execute(query, (one.epoch, fork, at, after))
                 for table in journal.tables().values():
                     _jump(new, table)
             else:
