@@ -97,7 +97,9 @@ def begin_epoch(new: psycopg.Connection[Any], record: Record, slots: bytes, know
 def slots_of(control: psycopg.Connection[Any], record: Record) -> bytes:
     """A bit for each slot that the control database gives the SET."""
     bits = bytearray(placement.SLOTS // 8)
-    for (number,) in control.execute("SELECT number FROM routing_slot WHERE server_set_id = %s", (record.id,)):
+    for (number,) in control.execute(
+        "SELECT number FROM routing_slot WHERE server_set_id = %s", (record.id,)
+    ):
         bits[number >> 3] |= 1 << (number & 7)
     return bytes(bits)
 

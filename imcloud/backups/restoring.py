@@ -40,7 +40,7 @@ _CONNECTED = """
     SELECT COALESCE(NULLIF(application_name, ''), 'a program') || ' (process ' || pid || COALESCE(' at '
       || host(client_addr), '') || ')' FROM pg_stat_activity
     WHERE datname = %s AND backend_type = 'client backend' ORDER BY pid"""
-_EXISTS = "SELECT FROM pg_database WHERE datname = %s"
+_EXISTS = "SELECT 1 FROM pg_database WHERE datname = %s"
 _RENAME = sql.SQL("ALTER DATABASE {} RENAME TO {}")
 
 
@@ -123,9 +123,7 @@ class Restore:
             if sessions := [text for (text,) in admin.execute(_CONNECTED, (target.new,))]:
                 raise BackupError(f"Another restore of {dump} is running: {', '.join(sessions)}.")
             admin.execute(_drop(target.new))  # of one that was cut off
-            admin.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(target.new))
-            )
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(target.new)))
         self._made.append(target)
         watcher = self._opened.enter_context(programs.connect(target.url, dbname="postgres"))
         part = Part(dump.name, dict(dump.rows), watcher, target.new)

@@ -58,7 +58,9 @@ class Command(BaseCommand):
 
         known = topology.renew().sets
         if unknown := [name for name in sets if name not in known]:
-            raise CommandError(f"There is no SET {unknown[0]}; the SETs are: {', '.join(known) or 'none yet'}.")
+            raise CommandError(
+                f"There is no SET {unknown[0]}; the SETs are: {', '.join(known) or 'none yet'}."
+            )
         chosen = list(dict.fromkeys(sets)) or ([] if control else list(known))
         found = [Source(SET, name, databases.url(name)) for name in chosen]
         if control or not sets:

@@ -35,7 +35,9 @@ class Command(BaseCommand):
         parser.add_argument("--set", dest="sets", metavar="NAME", action="append", help="only this SET's log")
         parser.add_argument("--control", action="store_true", help="only the control database")
         parser.add_argument(
-            "--into", metavar="URL", help="have one database as it was, here, and leave the installation alone"
+            "--into",
+            metavar="URL",
+            help="have one database as it was, here, and leave the installation alone",
         )
         parser.add_argument(
             "--replace", action="store_true", help="also where there is a log; it is kept under another name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterator
 
 import django
@@ -42,11 +43,16 @@ def refused(command: str, *arguments: object) -> str:
 
 
 def leave() -> None:
-    """Close what this process has open at the databases."""
+    """Close what this thread has open at the databases."""
     for name in ("set1", "set2"):
         log.of(name).close()
+    connections.close_all()
+
+
+def leave_all() -> None:
+    """Close what this process has open there; nobody else works."""
+    leave()
     for connection in connections.all():
-        connection.close()
         connection.close_pool()
 
 
@@ -78,19 +84,24 @@ def installation(sets: dict[str, Log], servers: Config) -> Iterator[Config]:  # 
         fill(name, MESSAGES)
     for name in sets:
         exchange.freshen(name)
-    leave()
+    leave_all()
     yield servers
-    leave()
+    leave_all()
     with psycopg.connect(servers.control_database, dbname="postgres", autocommit=True) as admin:
         for name in database_names(servers.control_database) - before:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def fill(server_set: str, messages: int) -> None:
+def fill(server_set: str, messages: int, batch: str = "first") -> None:
     """Messages to users of the SET, from users of both."""
     here, there = users(server_set, 5), users("set2" if server_set == "set1" else "set1", 5)
-    batch = [
-        entry((here, there)[n % 2][n % 5], here[(n + 1) % 5], os.urandom(40), f"{server_set}-{n}")
+    entries = [
+        entry(
+            (here, there)[n % 2][n % 5],
+            here[(n + 1) % 5],
+            os.urandom(40),
+            f"{server_set}-{batch}-{n}-{threading.get_ident()}",
+        )
         for n in range(messages)
     ]
-    log.of(server_set).append(batch, within=5.0)
+    log.of(server_set).append(entries, within=5.0)
