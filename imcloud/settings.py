@@ -71,7 +71,7 @@ def database(url: str) -> dict[str, Any]:
     given = conninfo_to_dict(url)
     host, port = str(given.pop("host", "")), str(given.pop("port", ""))
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "imcloud.postgresql",
         "NAME": given.pop("dbname"),
         "USER": given.pop("user", ""),
         "PASSWORD": given.pop("password", ""),

@@ -77,7 +77,7 @@ def read_loads(previous: Mapping[str, int] | None) -> Mapping[str, int]:
         raise
 
 
-table: Renewed[Table] = Renewed("access points", read_table, EVERY)
+table: Renewed[Table] = Renewed("access points", read_table, EVERY, kept=True)
 loads: Renewed[Mapping[str, int]] = Renewed("gateway loads", read_loads, EVERY)
 
 
