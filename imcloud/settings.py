@@ -83,7 +83,7 @@ def database(url: str) -> dict[str, Any]:
             "pool": {
                 "min_size": 0,
                 "max_size": 8,  # threads of a process at most
-                "timeout": 5,  # s
+                "timeout": 1,  # s, five times: see imcloud.postgresql
                 # By itself it doubles the pause between its tries: after ten minutes without a database, it
                 # would look again minutes after that is back.
                 "reconnect_timeout": 1,  # s

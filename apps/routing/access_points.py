@@ -5,12 +5,13 @@ What is decided from them is in apps.routing.access.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count, Max
 from redis import RedisError
 
@@ -88,7 +89,8 @@ def start() -> str:
     """
     table.start()
     loads.start()
-    table.renew()
+    with contextlib.suppress(DatabaseError):  # then it has what it is known to have been
+        table.renew()
     loads.renew()
     return own()
 

@@ -16,6 +16,7 @@ from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
 TRY = 2  # s to connect, for each host
+TURNS = 5  # times that the pool is asked while the database answers, each for its `timeout`
 
 _reasons: dict[str, str] = {}  # alias -> why it is away
 _trying: dict[str, threading.Lock] = {}
@@ -26,11 +27,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # A process that has not been there yet does not know either.
         if self.alias in _reasons or self.alias not in self._connection_pools:  # type: ignore[attr-defined]
             self._try(conn_params)
-        try:
-            return super().get_new_connection(conn_params)  # type: ignore[misc]
-        except (PoolTimeout, psycopg.OperationalError):
-            self._try(conn_params)  # the pool does not say why; or all its connections were in use
-            raise
+        for turn in range(1, TURNS + 1):
+            try:
+                return super().get_new_connection(conn_params)  # type: ignore[misc]
+            except (PoolTimeout, psycopg.OperationalError):
+                self._try(conn_params)  # the pool does not say why
+                if turn == TURNS:  # all its connections are in use
+                    raise
+        return None
 
     def _try(self, conn_params: dict[str, Any]) -> None:
         """Raise psycopg.OperationalError while no connection can be made."""
