@@ -30,7 +30,9 @@ def away(error: OperationalError) -> HttpResponse:
         "This page needs a database that does not answer now. Messages do not wait for it. Try again soon.\n"
         f"{' '.join(str(error).split())}\n"
     )
-    return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8", headers={"Retry-After": "5"})
+    return HttpResponse(
+        text, status=503, content_type="text/plain; charset=utf-8", headers={"Retry-After": "5"}
+    )
 
 
 class PagesMiddleware:

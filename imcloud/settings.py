@@ -67,7 +67,7 @@ STATICFILES_DIRS = [BASE_DIR / "imcloud" / "demo" / "static"]
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's description of a database URL, which libpq reads: `host` and `port` may be lists of several."""
+    """Django's description of a database URL, as libpq reads it: `host` and `port` may be lists."""
     given = conninfo_to_dict(url)
     host, port = str(given.pop("host", "")), str(given.pop("port", ""))
     return {

@@ -96,7 +96,7 @@ class Command:
 
 
 class OwnPostgres:
-    """A PostgreSQL server of one test module, on a TCP port: it may be killed, and followed by another one."""
+    """A PostgreSQL server of one test module, on a TCP port: it may be killed, and another may follow it."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()

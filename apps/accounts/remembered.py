@@ -1,4 +1,4 @@
-"""What a process held in memory, in a file of the data folder, for one that starts while the database is away.
+"""What a process holds in memory, in the data folder too: for one that starts while the database is away.
 
 The newest value of each name, from whichever process of this machine wrote it last. Nobody reads one while
 the database answers.
@@ -42,7 +42,9 @@ class Keeper:
         try:
             if not _is_kept(self._name, value):
                 _write(self._name, value)
-        except Exception as error:  # a full disk, a value that cannot be written: only a later start misses it
+        except (
+            Exception
+        ) as error:  # a full disk, a value that cannot be written: only a later start misses it
             logger.warning("%s: not written for later: %s", self._name, error)
         self._written = value
         self._next_at = time.monotonic() + max(EVERY, SHARE * (time.monotonic() - began))

@@ -43,7 +43,7 @@ class Lease:
 
     @property
     def kept(self) -> bool:
-        """Held, or held when the database went away: for work that had better be done twice than not at all."""
+        """Held, or held when the database went away: for work better done twice than not at all."""
         return self.held or (self._away and self._had)
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ STOP_MAX = 60.0  # s
 
 @contextmanager
 def running(config: Config, *, new: bool) -> Iterator[None]:
-    """Nothing is done for an operator's own server, nor for one that runs. `new`: there may be no data yet."""
+    """Nothing is done for an operator's server, nor for one that runs. `new`: there may be no data yet."""
     if config.database_url or embedded.postgres_ready(config):
         yield
         return

@@ -1,4 +1,4 @@
-"""What the installation is told of databases that were restored, and what it has to learn of those that were not.
+"""What the installation is told of restored databases, and what it has to learn of those that went on.
 
 A restored log begins a new epoch, which shuts out whoever still writes in the old one. All that was handed
 out of the lost part of the log is behind it: gateways' and other SETs' cursors are seqs of earlier epochs,
@@ -105,7 +105,7 @@ def slots_of(control: psycopg.Connection[Any], record: Record) -> bytes:
 
 
 def note_epoch(control: psycopg.Connection[Any], record: Record, number: int) -> None:
-    """The SET is in this epoch. Its standby, and an old primary that has not come back, follow another log."""
+    """The SET is in this epoch. Its standby, and an old primary that is not back yet, follow another log."""
     control.execute(
         "UPDATE routing_serverset SET epoch = %s, standby = '', degraded_at = NULL WHERE id = %s",
         (number, record.id),
@@ -142,8 +142,8 @@ def follow_heads(control: psycopg.Connection[Any], restored: Sequence[str]) -> l
         answers = [(url, head) for url in (record.url, record.standby) if url and (head := _primary(url))]
         if not answers:
             doubts.append(
-                f"SET {record.name} does not answer: whether it failed over or gave slots away since the backup "
-                "is not known."
+                f"SET {record.name} does not answer: whether it failed over or gave slots away since the "
+                "backup is not known."
             )
             continue
         url, head = max(answers, key=lambda answer: answer[1].epoch)

@@ -23,7 +23,7 @@ CONNECT_WITHIN = 5  # s
 
 
 def find(name: str, least: int) -> str:
-    """The path of the program: that of the wheel, else the one on PATH, of this major version or a newer one."""
+    """The path of the program, the wheel's or the one on PATH, of this major version or a newer one."""
     newest = 0
     for program in _candidates(name):
         newest = max(newest, found := version(program))
@@ -31,8 +31,8 @@ def find(name: str, least: int) -> str:
             return program
     have = f"the {name} here is of version {newest}" if newest else f"there is no {name} here"
     raise BackupError(
-        f"The server is PostgreSQL {least}, and {have}: install PostgreSQL's client programs of version {least} "
-        f"(Debian, Ubuntu: apt-get install postgresql-client-{least}) and have them first on PATH."
+        f"The server is PostgreSQL {least}, and {have}: install PostgreSQL's client programs of version "
+        f"{least} (Debian, Ubuntu: apt-get install postgresql-client-{least}) and have them first on PATH."
     )
 
 
@@ -84,7 +84,13 @@ class Running:
         self._hear = hear
         self._last: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(
-            [program, f"--dbname={make_conninfo(**where)}", "--verbose", "--no-password", *arguments],
+            [
+                program,
+                f"--dbname={make_conninfo(**{name: str(value) for name, value in where.items()})}",
+                "--verbose",
+                "--no-password",
+                *arguments,
+            ],
             env=os.environ | secret | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

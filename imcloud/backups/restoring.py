@@ -110,8 +110,8 @@ class Restore:
                 raise BackupError(_in_use(target, sessions))
         if not self._replace and (what := content(target)):
             raise BackupError(
-                f"The database {target.name} has {what}. With --replace the backup takes its place, and it is "
-                "kept under another name."
+                f"The database {target.name} has {what}. With --replace the backup takes its place, and it "
+                "is kept under another name."
             )
 
     def make(self, target: Target) -> None:
@@ -190,7 +190,7 @@ def _in_use(target: Target, sessions: Sequence[str]) -> str:
 
 
 def content(target: Target) -> str:
-    """What the database that is there now holds, in words; empty when it has nothing to lose or is not there."""
+    """What the database that is there holds, in words; empty when it has nothing to lose or is not there."""
     with programs.connect(target.url, dbname="postgres") as admin:
         if not admin.execute(_EXISTS, (target.name,)).fetchone():
             return ""
@@ -230,8 +230,8 @@ def check_version(dumps: Sequence[Dump]) -> None:
     for dump in dumps:
         if unknown := sorted(set(dump.migrations) - known):
             raise BackupError(
-                f"The backup of {dump} was made by a newer imcloud, whose migration {unknown[0]} this one does "
-                "not have: restore it with that version."
+                f"The backup of {dump} was made by a newer imcloud, whose migration {unknown[0]} this one "
+                "does not have: restore it with that version."
             )
 
 

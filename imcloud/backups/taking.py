@@ -183,7 +183,8 @@ def _look(source: Source, session: psycopg.Connection[Any]) -> Frozen:
         raise BackupError(f"{source} cannot be read: {programs.line(error)}.") from None
     if not heads:
         raise BackupError(f"{source} has no log: run `manage.py sets migrate`.")
-    return Frozen(source, session, snapshot, *heads[0], cursors)
+    epoch, seq, at = heads[0]
+    return Frozen(source, session, snapshot, epoch, seq, at, cursors)
 
 
 def _ahead(cut: Sequence[Frozen]) -> str:

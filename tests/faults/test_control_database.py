@@ -104,9 +104,7 @@ def kill_gateway(stack: Stack) -> None:
 
 
 async def can_connect(app: App, user: str, token: str) -> None:
-    client = Client(
-        websocket_url(app.url, app.key, token), user, sends_nothing, lambda message: None
-    )
+    client = Client(websocket_url(app.url, app.key, token), user, sends_nothing, lambda message: None)
     await connect([client])
     await disconnect([client])
 
@@ -139,13 +137,18 @@ def test_messages_go_on_without_the_control_database_and_all_else_returns_with_i
             (said,) = made.stderr.splitlines()
             assert said.startswith("imcloud: this command needs a database that does not answer now: ")
             status, text = await asyncio.to_thread(control.page, "/admin/")
-            assert (status, text.splitlines()[0][:50]) == (503, "This page needs a database that does not answer no")
+            assert (status, text.splitlines()[0][:50]) == (
+                503,
+                "This page needs a database that does not answer no",
+            )
             with pytest.raises(ApiRefused, match="please retry"):
                 await asyncio.to_thread(app.tokens, ["nobody knows me"])
 
             for kind in ("message", "query"):
                 await asyncio.to_thread(kill_and_see_replaced, stack, kind)
-                print(f"flows {await traffic.flows(within=FLOWS_SECONDS):.1f} s after all {kind} workers died")
+                print(
+                    f"flows {await traffic.flows(within=FLOWS_SECONDS):.1f} s after all {kind} workers died"
+                )
             kill_gateway(stack)
             print(f"flows {await traffic.flows(within=2 * FLOWS_SECONDS):.1f} s after the gateway died")
             await can_connect(app, "late", known["late"])
@@ -163,7 +166,10 @@ def test_messages_go_on_without_the_control_database_and_all_else_returns_with_i
             blocked = time.monotonic()
             await asyncio.to_thread(control.call, "/user/block.json", userId="late", minute="10")
             await asyncio.to_thread(
-                wait_for, lambda: not connects(app, known["late"]), BACK_SECONDS, "the directory is not followed"
+                wait_for,
+                lambda: not connects(app, known["late"]),
+                BACK_SECONDS,
+                "the directory is not followed",
             )
             print(f"a block is known after {time.monotonic() - blocked:.1f} s")
             await traffic.flows(within=FLOWS_SECONDS)

@@ -1,8 +1,8 @@
 """A new epoch of a log whose database is not the one that everybody has read: its head moves on, out of reach
 of all that was handed out before.
 
-Whoever has read the old log has a cursor in seqs or in times of it, perhaps later than what this database has.
-All that is appended from now on is later than any of them, and its keys are others.
+Whoever has read the old log has a cursor in seqs or in times of it, perhaps later than what this database
+has. All that is appended from now on is later than any of them, and its keys are others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JUMP = EPOCH_ROWS
 
 
 def begin(connection: psycopg.Connection[Any], number: int, slots: bytes, after: int) -> int:
-    """Begin the epoch in the transaction, with times later than `after` (ms); seq up to which the log is old."""
+    """Begin the epoch in a transaction, with times later than `after` (ms); seq of what was last before."""
     query = "SELECT seq, time FROM messaging_head FOR UPDATE"
     ((fork, at),) = connection.execute(query).fetchall()
     began = max(at, after)

@@ -22,8 +22,8 @@ JOBS = 2
 
 class Command(BaseCommand):
     help = (
-        "Backs up the control database and the logs of all SETs, as of one moment, into a new folder. imcloud "
-        "goes on meanwhile. See docs/backup.md."
+        "Backs up the control database and the logs of all SETs, as of one moment, into a new folder. "
+        "imcloud goes on meanwhile. See docs/backup.md."
     )
     requires_system_checks = []
 

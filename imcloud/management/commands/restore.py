@@ -25,8 +25,8 @@ from imcloud.embedded import EmbeddedError
 
 class Command(BaseCommand):
     help = (
-        "Restores the control database and the logs of the SETs from a backup, while imcloud is stopped. Until "
-        "all of it is there and checked, nothing changes. See docs/backup.md."
+        "Restores the control database and the logs of the SETs from a backup, while imcloud is stopped. "
+        "Until all of it is there and checked, nothing changes. See docs/backup.md."
     )
     requires_system_checks = []
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--into",
             metavar="URL",
-            help="have one database as it was, here, and leave the installation alone",
+            help="have one database as it was, here, and leave imcloud's alone",
         )
         parser.add_argument(
             "--replace", action="store_true", help="also where there is a log; it is kept under another name"
@@ -56,6 +56,7 @@ class Command(BaseCommand):
         began = time.monotonic()
         folder = folder.absolute()
         try:
+            doubts: list[str] = []
             backup = manifest.read(folder)
             dumps = restoring.chosen(backup, sets or [], control)
             place = _checked(into, dumps)
@@ -69,7 +70,7 @@ class Command(BaseCommand):
                 restore = Restore(folder, replace=replace, progress=progress)
                 stack.callback(restore.close)
                 if place:
-                    done, doubts = [self._copy(restore, Target(dumps[0], place))], []
+                    done = [self._copy(restore, Target(dumps[0], place))]
                 else:
                     done, doubts = _Installation(restore, dumps).restore()
         except (BackupError, EmbeddedError) as error:
@@ -159,9 +160,8 @@ class _Installation:
             made = [Target(dump, known[dump.name].url) for dump in self._sets]
             for target in made:
                 self._restore.check(target)
-            for target in made:
-                targets.append(self._make(target))
-            doubts = []
+            targets += [self._make(target) for target in made]
+            doubts: list[str] = []
             if self._control:
                 with control.transaction():
                     places.jump(control)
@@ -169,8 +169,10 @@ class _Installation:
             slots = {name: places.slots_of(control, known[name]) for name in names}
         done: list[Restored] = []
         try:
+            # The control database last: as long as it is the old one, nobody writes to a restored SET.
             for target in sorted(targets, key=lambda each: each.dump.kind == CONTROL):
-                done.append(self._switch(target, known, slots, where))
+                switched = self._switch(target, known, slots, where)
+                done.append(switched)
         except BackupError as error:
             if done:
                 raise _partly(done, str(error)) from None

@@ -53,7 +53,7 @@ def leave_all() -> None:
     """Close what this process has open there; nobody else works."""
     leave()
     for connection in connections.all():
-        connection.close_pool()
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 def digests(url: str) -> dict[str, tuple[int, int | None]]:
@@ -61,10 +61,11 @@ def digests(url: str) -> dict[str, tuple[int, int | None]]:
     with psycopg.connect(url, autocommit=True) as connection:
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         query = "SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} t"
-        return {
-            name: connection.execute(sql.SQL(query).format(sql.Identifier(name))).fetchone()
-            for (name,) in names
-        }
+        found = {}
+        for (name,) in names:
+            ((rows, digest),) = connection.execute(sql.SQL(query).format(sql.Identifier(name))).fetchall()
+            found[name] = rows, digest
+        return found
 
 
 def database_names(url: str) -> set[str]:
@@ -95,13 +96,9 @@ def installation(sets: dict[str, Log], servers: Config) -> Iterator[Config]:  # 
 def fill(server_set: str, messages: int, batch: str = "first") -> None:
     """Messages to users of the SET, from users of both."""
     here, there = users(server_set, 5), users("set2" if server_set == "set1" else "set1", 5)
+    uid = f"{server_set}-{batch}-{threading.get_ident()}"
     entries = [
-        entry(
-            (here, there)[n % 2][n % 5],
-            here[(n + 1) % 5],
-            os.urandom(40),
-            f"{server_set}-{batch}-{n}-{threading.get_ident()}",
-        )
+        entry((here, there)[n % 2][n % 5], here[(n + 1) % 5], os.urandom(40), f"{uid}-{n}")
         for n in range(messages)
     ]
     log.of(server_set).append(entries, within=5.0)

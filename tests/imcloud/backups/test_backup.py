@@ -167,7 +167,12 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(installation: Conf
     with psycopg.connect(databases.url("set1")) as blocker:
         blocker.execute("LOCK messaging_group")
         said: list[str] = []
-        running = threading.Thread(target=lambda: (said.append(manage("backup", tmp_path / "b")), leave()))
+
+        def back_up() -> None:
+            said.append(manage("backup", tmp_path / "b"))
+            leave()
+
+        running = threading.Thread(target=back_up)
         running.start()
         time.sleep(2.5)  # longer than LINE_EVERY
     running.join(20)

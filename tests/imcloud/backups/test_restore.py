@@ -254,11 +254,9 @@ def test_a_restored_control_database_learns_from_sets_that_went_on(
 ) -> None:
     """A slot has moved, and a SET has failed over, since the backup."""
     one, two = ServerSet.objects.order_by("pk")
-    for name, value in (("set1", 0), ("set2", 1)):
-        bit = "UPDATE messaging_head SET slots = set_bit(slots, 0, %s)"
-        log.of(name).run(lambda c, bit=bit, value=value: c.execute(bit, (value,)), within=5.0)
-    epoch = "UPDATE messaging_head SET epoch = 3"
-    log.of("set1").run(lambda c: c.execute(epoch), within=5.0)
+    with psycopg.connect(databases.url("set1")) as first, psycopg.connect(databases.url("set2")) as second:
+        first.execute("UPDATE messaging_head SET slots = set_bit(slots, 0, 0), epoch = 3")
+        second.execute("UPDATE messaging_head SET slots = set_bit(slots, 0, 1)")
     with unchanged_logs():
         leave_all()
         manage("restore", backup, "--control", "--replace")
