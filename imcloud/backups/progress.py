@@ -64,6 +64,7 @@ class Progress:
 
     def __init__(self, say: Callable[[str], object], *, bar: bool) -> None:
         self.say = say
+        self.expected = 0  # rows, of parts that have not begun too
         self._bar = bar
         self._parts: list[Part] = []
         self._ended = threading.Event()
@@ -86,6 +87,7 @@ class Progress:
         while not self._ended.wait(LOOK):
             parts = list(self._parts)
             done, total = sum(part.look() for part in parts), sum(sum(part.rows.values()) for part in parts)
+            total = max(total, self.expected)
             doing = "; ".join(f"{part.name}: {part.at}" for part in parts if part.at)
             if self._bar:
                 bar.total, bar.n = max(total, done), done

@@ -67,6 +67,7 @@ class Command(BaseCommand):
                 if not place:
                     stack.enter_context(embedded_server.running(settings.CONFIG, new=True))
                 progress = stack.enter_context(Progress(self.stdout.write, bar=self.stderr.isatty()))
+                progress.expected = sum(dump.total for dump in dumps)
                 restore = Restore(folder, replace=replace, progress=progress)
                 stack.callback(restore.close)
                 if place:
