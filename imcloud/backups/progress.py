@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-LINE_EVERY = 2.0  # s between two lines where there is no terminal
+LINE_EVERY = 1.0  # s between two lines where there is no terminal
 LOOK = 0.3  # s between two looks
 # What pg_dump and pg_restore say when they come to a table's rows.
 _TABLE = re.compile(r'(?:dumping contents of|processing data for) table "(?:[^."]+\.)?([^"]+)"')

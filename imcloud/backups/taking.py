@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -240,12 +240,20 @@ class _Dumping:
         part.at = "checksum"
         _sync(file)
         size, checksum = file.stat().st_size, manifest.digest(file)
-        frozen.session.execute("ROLLBACK")  # what it kept from being vacuumed goes
+        _thaw(frozen)
         part.at = ""
         return Dump(
             source.kind, source.name, source.file, size, checksum, round(time.monotonic() - began, 3),
             _major(frozen.session), migrations, dict(part.rows), frozen.epoch, frozen.seq, frozen.time,
         )  # fmt: skip
+
+
+def _thaw(frozen: Frozen) -> None:
+    """What the snapshot has kept goes: above all, a version of the head's row for each append since."""
+    frozen.session.execute("ROLLBACK")
+    if frozen.source.kind == SET:
+        with suppress(psycopg.Error):  # autovacuum will do it
+            frozen.session.execute("VACUUM (TRUNCATE FALSE) messaging_head")
 
 
 def _sync(file: Path) -> None:

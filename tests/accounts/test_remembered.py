@@ -61,7 +61,9 @@ def test_who_has_read_once_is_not_given_what_is_older() -> None:
     assert new.current == {"a": 2}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"no pickle", b"\x80\x04K\x01.cnowhere\nNothing\n."])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x04K\x01.", b"no pickle", b"\x80\x04K\x01.cnowhere\nNothing\n."]
+)
 def test_a_file_that_cannot_be_read_is_as_good_as_none(folder: Path, content: bytes) -> None:
     folder.mkdir()
     (folder / "what").write_bytes(content)

@@ -35,7 +35,10 @@ def test_the_sets_of_a_control_database_of_several_hosts_are_beside_it() -> None
     [
         ("postgresql://db1,db2/im", "must end with .target_session_attrs=read-write"),
         ("postgresql:///im?host=/a,/b", "must end with .target_session_attrs=read-write"),
-        ("postgresql://db1:5432,db2:x/im?target_session_attrs=read-write", "must have a port from 1 to 65535"),
+        (
+            "postgresql://db1:5432,db2:x/im?target_session_attrs=read-write",
+            "must have a port from 1 to 65535",
+        ),
         ("postgresql://db1:99999/im", "must have a port from 1 to 65535"),
     ],
 )

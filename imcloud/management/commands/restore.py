@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -191,7 +192,9 @@ class _Installation:
         self, target: Target, known: dict[str, places.Record], slots: dict[str, bytes], where: str
     ) -> Restored:
         if target.dump.kind == CONTROL:
-            return self._restore.switch(target, None)
+            switched = self._restore.switch(target, None)
+            shutil.rmtree(settings.DATA_DIR / "remembered", ignore_errors=True)  # it is of the other one
+            return switched
         record = known[target.dump.name]
         last = places.last_known(record)
         numbers: list[int] = []

@@ -174,6 +174,6 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(installation: Conf
 
         running = threading.Thread(target=back_up)
         running.start()
-        time.sleep(2.5)  # longer than LINE_EVERY
+        time.sleep(1.5)  # longer than LINE_EVERY
     running.join(20)
     assert any("rows; " in line and "set1: begins" in line for line in said[0].splitlines()), said

@@ -103,7 +103,8 @@ def missing(backup: Path) -> str:
 
 def newer(backup: Path) -> str:
     def add(told: dict) -> None:
-        told["databases"][0]["migrations"].append("messaging.9999_to_come")
+        for each in told["databases"]:
+            each["migrations"].append("messaging.9999_to_come")
 
     change(backup, add)
     return "made by a newer imcloud, whose migration messaging.9999_to_come"
@@ -148,7 +149,7 @@ def test_a_damaged_backup_is_refused_and_nothing_changes(
 ) -> None:
     reason = damage(backup)
     with unchanged(installation):
-        assert reason in refused("restore", backup, "--replace")
+        assert reason in refused("restore", backup, "--set", "set2", "--replace")
 
 
 def test_what_is_there_is_not_replaced_unasked(installation: Config, backup: Path) -> None:
