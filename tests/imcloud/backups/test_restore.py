@@ -341,11 +341,19 @@ def test_a_restore_that_is_killed_leaves_what_was_there_and_is_not_in_the_way_of
     assert not [name for name in left if name.endswith("_restoring")]
 
 
-def test_a_backup_can_be_restored_where_there_is_nothing(installation: Config, backup: Path) -> None:
-    """On a new server, whose databases do not exist: nothing has to be replaced."""
-    moved = at(installation.control_database, "moved")
-    done = process("restore", backup, IMCLOUD_DATABASE_URL=moved)
+def test_a_backup_can_be_restored_where_there_is_nothing_and_no_server_runs(
+    backup: Path, tmp_path: Path
+) -> None:
+    """On a new machine, which has the embedded server; a second backup, from there, holds the same."""
+    there = {"IMCLOUD_DATA": str(tmp_path / "var")}
+    nothing = process("backup", tmp_path / "none", **there)
+    assert "There is nothing to back up" in nothing.stderr
+    done = process("restore", backup, **there)
     assert done.returncode == 0, done.stderr
-    assert {"moved", "moved_set1", "moved_set2"} <= database_names(moved)
-    with psycopg.connect(at(moved, "moved_set2")) as log_of_set2:
-        assert log_of_set2.execute("SELECT epoch FROM messaging_head").fetchone() == (2,)
+    done = process("backup", tmp_path / "second", **there)
+    assert done.returncode == 0, done.stderr
+    first, second = manifest.read(backup), manifest.read(tmp_path / "second")
+    for was, now in zip(first.dumps, second.dumps, strict=True):
+        assert (was.name, was.total) == (now.name, now.total - (1 if was.kind == manifest.SET else 0))
+        assert now.epoch == (2 if was.kind == manifest.SET else 0)
+    assert not (tmp_path / "var" / "postgres" / "postmaster.pid").exists()
