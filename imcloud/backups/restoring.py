@@ -33,6 +33,7 @@ from imcloud.config import BASE_DIR, database_name, joined
 
 RENAME_WITHIN = 10.0  # s that the last session may take to end
 RENAME_PAUSE = 0.2  # s between tries
+NAMED = 4  # sessions that are in the way, in the sentence that tells of them
 NAME_MAX = 63  # bytes of a name in PostgreSQL
 INDEX_JOBS = 2  # of pg_restore
 
@@ -186,7 +187,9 @@ def _rename(name: str, to: str) -> sql.Composed:
 
 
 def _in_use(target: Target, sessions: Sequence[str]) -> str:
-    return f"The database {target.name} is in use by {', '.join(sessions)}: stop imcloud everywhere first."
+    more = f" and {len(sessions) - NAMED} more" if len(sessions) > NAMED else ""
+    names = ", ".join(sessions[:NAMED]) + more
+    return f"The database {target.name} is in use by {names}: stop imcloud everywhere first."
 
 
 def content(target: Target) -> str:
