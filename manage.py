@@ -14,8 +14,13 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(f"imcloud: {error}")
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as error:
+        reason = " ".join(str(error).split())
+        sys.exit(f"imcloud: this command needs a database that does not answer now: {reason}")
 
 
 if __name__ == "__main__":

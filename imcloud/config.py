@@ -114,7 +114,25 @@ def postgres(text: str) -> str:
         url("postgresql", "postgres")(text)
         if not urlsplit(text).path.strip("/"):
             raise ValueError("must name a database, such as postgresql://user:password@host:5432/imcloud")
+        check_hosts(text)
     return text
+
+
+def check_hosts(database_url: str) -> None:
+    """ValueError for ports that are none, and for several hosts of which any would do.
+
+    libpq takes the first host that answers: a standby, which takes no writes, while the primary is away.
+    """
+    parts = urlsplit(database_url)
+    places = parts.netloc.rpartition("@")[2].split(",")
+    for place in places:
+        port = re.fullmatch(r"(?:\[[^]]*\]|[^:]*)(?::([0-9]*))?", place)
+        if port is None or int(port[1] or 1) not in range(1, 65536):
+            raise ValueError("must have a port from 1 to 65535 behind each host")
+    query = dict(parse_qsl(parts.query))
+    several = len(places) > 1 or "," in query.get("host", "")
+    if several and query.get("target_session_attrs") not in ("read-write", "primary"):
+        raise ValueError("must end with ?target_session_attrs=read-write when it names several hosts")
 
 
 def postgres_of_each(text: str) -> str:
@@ -156,7 +174,8 @@ class Config:
     database_url: str = option(
         postgres,
         "",
-        "The control database, postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: the embedded server.",
+        "The control database, postgresql://USER:PASSWORD@HOST:PORT/NAME, with a standby "
+        "HOST:PORT,HOST:PORT/NAME?target_session_attrs=read-write; empty: the embedded server.",
     )
     set_database_url: str = option(
         postgres_of_each,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
@@ -21,6 +22,17 @@ MIDDLEWARE = (
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 )
+
+
+def away(error: OperationalError) -> HttpResponse:
+    """What a page says that needs a database which does not answer."""
+    text = (
+        "This page needs a database that does not answer now. Messages do not wait for it. Try again soon.\n"
+        f"{' '.join(str(error).split())}\n"
+    )
+    return HttpResponse(
+        text, status=503, content_type="text/plain; charset=utf-8", headers={"Retry-After": "5"}
+    )
 
 
 class PagesMiddleware:
@@ -42,12 +54,20 @@ class PagesMiddleware:
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase
         if request.path_info.startswith(PATHS):
-            response = await self._pages(request)
+            try:
+                response = await self._pages(request)
+            except OperationalError as error:  # of a session or an account
+                response = away(error)
         else:
             response = await self._apis(request)
             if isinstance(response, HttpResponse):  # old clients do not read chunks
                 response.setdefault("Content-Length", str(len(response.content)))
         return response
+
+    async def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, OperationalError) and request.path_info.startswith(PATHS):
+            return away(error)
+        return None
 
     async def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         """Django asks this of the middleware that it knows of; here is where CSRF tokens are checked."""

@@ -3,9 +3,10 @@
 import os
 import sys
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from imcloud.config import BASE_DIR, database_name, read
+from psycopg.conninfo import conninfo_to_dict
+
+from imcloud.config import BASE_DIR, read
 from imcloud.log_format import not_unavailable
 from imcloud.secret_file import made_once
 
@@ -66,23 +67,30 @@ STATICFILES_DIRS = [BASE_DIR / "imcloud" / "demo" / "static"]
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's description of a database URL. Query parameters are libpq's; `host` may be a folder."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
+    """Django's description of a database URL, as libpq reads it: `host` and `port` may be lists."""
+    given = conninfo_to_dict(url)
+    host, port = str(given.pop("host", "")), str(given.pop("port", ""))
     return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": database_name(url),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": query.pop("host", None) or parts.hostname or "",
-        "PORT": str(query.pop("port", None) or parts.port or ""),
+        "ENGINE": "imcloud.postgresql",
+        "NAME": given.pop("dbname"),
+        "USER": given.pop("user", ""),
+        "PASSWORD": given.pop("password", ""),
+        "HOST": host,
+        "PORT": port,
         "CONN_MAX_AGE": 0,  # the pool keeps the connections
         "CONN_HEALTH_CHECKS": True,  # a pooled connection to a restarted server would fail once
         "OPTIONS": {
-            "pool": {"min_size": 0, "max_size": 8, "timeout": 5},  # s; 8 threads of a process at most
-            "connect_timeout": 5,  # s
+            "pool": {
+                "min_size": 0,
+                "max_size": 8,  # threads of a process at most
+                "timeout": 1,  # s, five times: see imcloud.postgresql
+                # By itself it doubles the pause between its tries: after ten minutes without a database, it
+                # would look again minutes after that is back.
+                "reconnect_timeout": 1,  # s
+            },
+            "connect_timeout": 2 if "," in host else 5,  # s, for each host
             "application_name": f"imcloud {PROCESS_NAME}"[:63],
-            **query,
+            **given,
         },
     }
 

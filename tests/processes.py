@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, LiteralString
 
+import psycopg
 import redis
 from celery import current_app
 from kombu import Connection
 
+from bench.stack import free_port
 from imcloud import child, config, embedded
 from tests.conftest import ROOT, wait_for
 
@@ -133,3 +136,88 @@ class OwnPostgres:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(30)
+
+
+class TcpPostgres:
+    """A PostgreSQL server of one test module, on a TCP port: it may be killed, and another may follow it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._binaries = embedded.postgres_binaries()
+        its = config.read({"IMCLOUD_DATA": str(folder)})
+        for each in (folder, its.socket_dir):
+            embedded.own_folder(each, embedded.SOCKET_DIR_MODE)
+        self._account = embedded.postgres_account(its, self._binaries)
+        owner = self._account.uid if self._account else None
+        self._sockets = embedded.own_folder(its.socket_dir / "postgres", owner=owner)
+        self._data = folder / "data"
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://imcloud@{self.place}/{database}"
+
+    def initialise(self) -> None:
+        """Make a server of its own."""
+        embedded.initialise(self._binaries, self._data, self._account)
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(rules.read_text().replace("reject", "trust"))
+
+    def follow(self, primary: "TcpPostgres") -> None:
+        """Make a standby that PostgreSQL itself keeps up with the primary."""
+        owner = self._account.uid if self._account else None
+        embedded.own_folder(self._data, owner=owner)
+        self._run(
+            "pg_basebackup", "--dbname", primary.url(), "--pgdata", str(self._data), "--checkpoint=fast",
+            "--write-recovery-conf", "--wal-method=stream", "--create-slot", "--slot=standby",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self._sockets),
+            "max_connections": "150",
+            "wal_receiver_status_interval": "1",
+        }
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        program = [str(self._binaries / "postgres"), "-D", str(self._data), *words]
+        with open(self._folder / "postgres.log", "ab") as log:
+            self._process = subprocess.Popen(
+                child.command_line(program, self._account, signal.SIGQUIT), stdout=log, stderr=log
+            )
+        wait_for(self._answers, 30, f"no server: {self._folder}/postgres.log")
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def run(self, query: LiteralString, database: str = "postgres") -> list[Any]:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            found = connection.execute(query)
+            return found.fetchall() if found.description else []
+
+    def kill(self) -> None:
+        """All of its processes; nothing is written any more."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        words = [str(self._binaries / program), *arguments]
+        subprocess.run(
+            child.command_line(words, self._account, signal.SIGTERM),
+            cwd="/",
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )

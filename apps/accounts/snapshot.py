@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
+from apps.accounts import remembered
 from apps.accounts.models import Change
 
 logger = logging.getLogger(__name__)
@@ -22,10 +23,13 @@ class Renewed(Generic[T]):
     """An immutable value, replaced whole.
 
     `read(previous)` returns the newest value, or `previous` itself when nothing has changed; it gets None
-    the first time. `every` is in seconds.
+    the first time. `every` is in seconds. `kept`: a process that starts while the database is away begins
+    with what another one knew.
     """
 
-    def __init__(self, name: str, read: Callable[[T | None], T], every: float = 0.5) -> None:
+    def __init__(
+        self, name: str, read: Callable[[T | None], T], every: float = 0.5, *, kept: bool = False
+    ) -> None:
         self.name = name
         self.every = every
         self._read = read
@@ -33,6 +37,8 @@ class Renewed(Generic[T]):
         self._lock = threading.Lock()
         self._started = False
         self._failing = False
+        self._keeper = remembered.Keeper(name) if kept else None
+        self.remembered = False  # it was not read in this process yet
 
     @property
     def current(self) -> T:
@@ -58,7 +64,17 @@ class Renewed(Generic[T]):
 
     def _renew(self) -> T:
         with self._lock:
-            self._value = value = self._read(self._value)
+            try:
+                self._value = value = self._read(self._value)
+                self.remembered = False
+            except DatabaseError:
+                if self._value is not None or self._keeper is None:
+                    raise
+                known: T | None = remembered.get(self.name)
+                if known is None:
+                    raise
+                self._value = value = known
+                self.remembered = True
             return value
 
     def _renew_into(self, found: list[T | BaseException]) -> None:
@@ -82,7 +98,12 @@ class Renewed(Generic[T]):
         while True:
             self._look(self._renew)
             _release()
+            self._keep()
             pause.wait(self.every)
+
+    def _keep(self) -> None:
+        if self._keeper is not None and self._value is not None and not self._failing:
+            self._keeper.put(self._value)
 
     def _look(self, read: Callable[[], object]) -> None:
         """Read; of several failures in a row the first one is told."""
@@ -122,7 +143,7 @@ class OfChanges(Renewed[V]):
     """
 
     def __init__(self, name: str, read: Callable[[int, V | None], V]) -> None:
-        super().__init__(name, self._read_if_changed, EVERY)
+        super().__init__(name, self._read_if_changed, EVERY, kept=True)
         self._read_anew = read
 
     def _read_if_changed(self, previous: V | None) -> V:
@@ -155,12 +176,14 @@ def _follow() -> None:
             version = _newest_version()
         except Exception as error:
             for each in _followed:
-                each._look(partial(_fail, error))
+                each._look(partial(_fail, error) if each._value is not None else each._renew)
         else:
             for each in _followed:
                 if each._failing or each._value is None or each._value.version != version:
                     each._look(each._renew)
         _release()
+        for each in _followed:
+            each._keep()
         pause.wait(EVERY)
 
 

@@ -45,6 +45,9 @@ class TenantWords:
     version: int
     words: Sequence[tuple[str, str]]
 
+    def __getstate__(self) -> dict[str, object]:
+        return {"version": self.version, "words": self.words}  # what they are searched with is made anew
+
     @cached_property
     def search(self) -> WordSearch:
         return WordSearch(self.words)

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from celery import current_app, current_task, shared_task, signals
+from django.db import OperationalError
 from google.protobuf.message import DecodeError
 
 from apps.accounts import webhooks
@@ -336,7 +337,17 @@ def compare_standby(server_set: str, repair: bool = False, asked_by: str = "") -
 @shared_task(name="messaging.move_slots")
 def move_slots(server_set: str) -> None:
     """Timed: go on with the moves of slots to this SET."""
-    slot_moves.run(server_set)
+    try:
+        slot_moves.run(server_set)
+    except OperationalError as error:
+        if server_set not in _moves_waiting:
+            logger.warning("%s: the control database is away, slots do not move: %s", server_set, error)
+        _moves_waiting.add(server_set)
+    else:
+        _moves_waiting.discard(server_set)
+
+
+_moves_waiting: set[str] = set()  # SETs at whose last turn the control database was away
 
 
 @shared_task(name="messaging.sweep")
@@ -348,8 +359,8 @@ def sweep(server_set: str) -> None:
     exchange.forget(server_set)
     epochs.forget(server_set)
     online_status.forget(server_set)
-    history_files.sweep()
     deliveries.sweep(log.of(server_set))
+    history_files.sweep()  # last: it needs the control database
 
 
 @shared_task(name="messaging.reconcile_online")

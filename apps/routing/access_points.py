@@ -5,12 +5,13 @@ What is decided from them is in apps.routing.access.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count, Max
 from redis import RedisError
 
@@ -77,7 +78,7 @@ def read_loads(previous: Mapping[str, int] | None) -> Mapping[str, int]:
         raise
 
 
-table: Renewed[Table] = Renewed("access points", read_table, EVERY)
+table: Renewed[Table] = Renewed("access points", read_table, EVERY, kept=True)
 loads: Renewed[Mapping[str, int]] = Renewed("gateway loads", read_loads, EVERY)
 
 
@@ -88,7 +89,8 @@ def start() -> str:
     """
     table.start()
     loads.start()
-    table.renew()
+    with contextlib.suppress(DatabaseError):  # then it has what it is known to have been
+        table.renew()
     loads.renew()
     return own()
 

@@ -34,8 +34,14 @@ def url(server_set: str) -> str:
 
 
 def place(server_set: str) -> tuple[str, int]:
-    """The URL of a SET's log, and the epoch in which that is its place."""
+    """The URL of a SET's log, and the epoch in which that is its place.
+
+    Raises psycopg.OperationalError for a SET with a standby while only an older process knew of it: its log
+    may be in the other database by now.
+    """
     entry = topology.current.sets.get(server_set)
+    if topology.remembered and entry is not None and entry.standby:
+        raise psycopg.OperationalError("which of its databases is the primary cannot be asked")
     return url(server_set), entry.epoch if entry else 1
 
 

@@ -30,6 +30,8 @@ class Lease:
     def __init__(self, name: str) -> None:
         self.name = name
         self.taken = False  # at the last look another session had it
+        self._had = False  # when the database was last heard, we had it
+        self._away = False  # nobody can have taken it since: the database takes no connections
         self._key = placement.digest("lease", name) - (1 << 63)
         self._proved_at = float("-inf")
         self._ending = threading.Event()
@@ -38,6 +40,11 @@ class Lease:
     @property
     def held(self) -> bool:
         return time.monotonic() - self._proved_at < TRUSTED
+
+    @property
+    def kept(self) -> bool:
+        """Held, or held when the database went away: for work better done twice than not at all."""
+        return self.held or (self._away and self._had)
 
     def start(self) -> None:
         """Ask for it from now on, again and again."""
@@ -51,14 +58,16 @@ class Lease:
     def _keep(self) -> None:
         failing = False
         while not self._ending.is_set():
+            connected = False
             try:
                 with psycopg.connect(autocommit=True, **connection_parameters()) as connection:
-                    failing = False
+                    failing, connected = False, True
                     self._hold(connection)
             except psycopg.Error as error:
                 if not failing:
                     logger.warning("lease %s: database away, trying again: %s", self.name, str(error).strip())
                 failing = True
+                self._away = not connected
             self._proved_at = float("-inf")
             self._ending.wait(EVERY)
 
@@ -75,6 +84,7 @@ class Lease:
                 self.taken = not locked
             if locked:
                 self._proved_at = asked_at
+            self._had, self._away = locked, False
             self._ending.wait(EVERY)
 
 

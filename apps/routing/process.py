@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgpack
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.db import DatabaseError
 from django.db import connection as control_database
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -38,16 +42,45 @@ ROAD_STALE = 10.0  # s after the last message came back after which the road cou
 GAP_PATIENCE = 0.1  # s that a missing hint may take: two workers' hints overtake each other by less
 FORGET = 3_600_000  # ms after its last beat that a gateway's name is kept
 PRESENCE_DELAY = 0.05  # s in which connects and disconnects are announced together
+SPARES = 8  # process numbers that a machine puts by
 OPEN_PATIENCE = 5.0  # s that a start waits for the logs of all SETs; then one is enough
 
 
 def lease_number() -> int:
-    """A number that no other process has had; the part of its uids that keeps them apart from others'."""
-    with control_database.cursor() as cursor:
-        cursor.execute("SELECT nextval('routing_process_number')")
-        number: int = cursor.fetchone()[0]
-    control_database.close()
-    return number
+    """A number that no other process has had; the part of its uids that keeps them apart from others'.
+
+    A few are put by for processes of this machine that start while the database is away.
+    """
+    spares = settings.DATA_DIR / "remembered" / "numbers"
+    missing = SPARES - len(_listed(spares))
+    try:
+        with control_database.cursor() as cursor:
+            query = "SELECT nextval('routing_process_number') FROM generate_series(0, %s)"
+            cursor.execute(query, (max(missing, 0),))
+            number, *rest = (row[0] for row in cursor.fetchall())
+    except DatabaseError:
+        for name in _listed(spares):
+            with contextlib.suppress(OSError):
+                (spares / name).unlink()  # of two who try, one succeeds
+                logger.warning("the database is away: process number %s, which was put by, is taken", name)
+                return int(name)
+        raise
+    finally:
+        control_database.close()
+    try:
+        for each in rest:
+            spares.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (spares / str(each)).touch()
+    except OSError as error:
+        logger.warning("no process numbers are put by: %s", error)
+    return int(number)
+
+
+def _listed(spares: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(spares))
+    except OSError:
+        return []
 
 
 class Process:

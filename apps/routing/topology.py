@@ -209,7 +209,7 @@ def cluster_for(app_key: str) -> str:
     return placement.cluster(working, app_key) or ""
 
 
-topology: Renewed[Snapshot] = Renewed("topology", read_snapshot, every=0.5)
+topology: Renewed[Snapshot] = Renewed("topology", read_snapshot, every=0.5, kept=True)
 
 
 def default_actors(node: Node, least: int = 1) -> list[Actor]:

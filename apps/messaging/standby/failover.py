@@ -26,9 +26,8 @@ from django.utils import timezone
 from psycopg import sql
 
 from apps.messaging.log import Unavailable
-from apps.messaging.standby import journal, rejoining, shipping
+from apps.messaging.standby import beginning, journal, rejoining, shipping
 from apps.routing import databases, placement
-from apps.routing.envelope import EPOCH_ROWS, first_seq
 from apps.routing.models import Durability, Failover, HealthEvent, ServerSet, Slot
 from apps.routing.topology import topology
 
@@ -37,10 +36,6 @@ logger = logging.getLogger(__name__)
 Step = Failover.Step
 OVER = (Step.DONE, Step.CANCELLED)
 BEFORE_SWITCH = (Step.FENCE, Step.SHIP, Step.PROMOTE, Step.SWITCH)
-# The new epoch's keys, like its seqs, begin so far behind the old ones that what the old primary alone has,
-# and may go on making while it is not fenced, has others.
-JUMP = EPOCH_ROWS
-AHEAD = 1_000  # ms that the new epoch's times begin behind the old one's, as far as these are known
 AGAIN_AFTER = "Confirm the last one first (`manage.py sets confirm`)."
 
 
@@ -201,35 +196,15 @@ def _promote(one: Failover) -> None:
         slots[number >> 3] |= 1 << (number & 7)
     with shipping.connect(one.destination, shipping.WRITING) as new:
         with new.transaction():
-            query = "SELECT epoch, seq, time FROM messaging_head FOR UPDATE"
-            ((epoch, fork, at),) = new.execute(query).fetchall()
+            ((epoch,),) = new.execute("SELECT epoch FROM messaging_head FOR UPDATE").fetchall()
             if epoch < one.epoch:
-                one.fork = fork
                 journal.watch(new)
-                after = max(at, int(timezone.now().timestamp() * 1000)) + AHEAD
-                query = "UPDATE messaging_head SET epoch = %s, seq = %s, time = %s, slots = %s"
-                new.execute(query, (one.epoch, first_seq(one.epoch), after, bytes(slots)))
-                query = "INSERT INTO messaging_epoch (number, fork, before, time) VALUES (%s, %s, %s, %s)"
-                new.execute(query, (one.epoch, fork, at, after))
-                for table in journal.tables().values():
-                    _jump(new, table)
+                one.fork = beginning.begin(new, one.epoch, bytes(slots))
             else:
                 query = "SELECT fork FROM messaging_epoch WHERE number = %s"
                 ((one.fork,),) = new.execute(query, (one.epoch,)).fetchall()
         set_read_only(new, on=False)
     one.step = Step.SWITCH
-
-
-def _jump(new: psycopg.Connection[Any], table: journal.Table) -> None:
-    """Have the keys that the database gives begin far behind those that the old primary may have given."""
-    query = sql.SQL(
-        """SELECT setval(its.sequence, (SELECT COALESCE(max({key}), 0) FROM {table}) + {jump})
-           FROM (SELECT pg_get_serial_sequence({name}, {column}) AS sequence) its
-           WHERE its.sequence IS NOT NULL"""
-    )
-    names = {"name": sql.Literal(table.name), "column": sql.Literal(table.key), "jump": sql.Literal(JUMP)}
-    if table.key_type == "int8":
-        new.execute(query.format(**names, **table.parts))
 
 
 def _switch(one: Failover) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import psycopg
 from celery import current_app
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from apps.messaging import log
 from apps.messaging.log import Unavailable
@@ -57,21 +57,24 @@ def run(server_set: str) -> None:
     """Ship for `BUDGET` s at most, until the standby is where the primary is."""
     try:
         failover.run(server_set)
+    except DatabaseError as error:  # what is known of the topology holds
+        logger.warning("%s: failovers cannot be looked after: %s", server_set, str(error).strip())
+    try:
         shipped = _ship(server_set)
-    except (StandbyAway, psycopg.OperationalError) as error:
+        if shipped.whole:
+            shipping.restore(server_set)
+        else:
+            _send(server_set)
+    except (StandbyAway, psycopg.OperationalError, DatabaseError) as error:
         if server_set not in _failing:
             logger.warning("%s is not replicated: %s", server_set, error)
         _failing.add(server_set)
-        return
+    else:
+        if server_set in _failing:
+            logger.info("%s is replicated again", server_set)
+        _failing.discard(server_set)
     finally:
         close_old_connections()
-    if server_set in _failing:
-        logger.info("%s is replicated again", server_set)
-        _failing.discard(server_set)
-    if shipped.whole:
-        shipping.restore(server_set)
-    else:
-        _send(server_set)
 
 
 class Lag(NamedTuple):

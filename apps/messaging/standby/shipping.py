@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
+from django.db import DatabaseError
 from django.utils import timezone
 from psycopg import IsolationLevel, sql
 
@@ -282,9 +283,16 @@ def covered(server_set: str) -> int | None:
 
 
 def degrade(server_set: str, why: Exception) -> None:
-    """Acknowledge without the standby from now on, until it has caught up."""
-    its = ServerSet.objects.filter(name=server_set, degraded_at=None)
-    if its.update(degraded_at=timezone.now()):
+    """Acknowledge without the standby from now on, until it has caught up.
+
+    StandbyAway when that cannot be noted: the control database is away too.
+    """
+    try:
+        its = ServerSet.objects.filter(name=server_set, degraded_at=None)
+        changed = its.update(degraded_at=timezone.now())
+    except DatabaseError as error:
+        raise StandbyAway(f"{why}; {error}") from error
+    if changed:
         logger.error("%s: messages are acknowledged without its standby: %s", server_set, why)
         reason = f"messages are acknowledged without it: {' '.join(str(why).split())}"
         HealthEvent.tell("standby", server_set, HealthEvent.Finding.DOWN, reason)

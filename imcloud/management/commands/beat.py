@@ -77,9 +77,9 @@ class Command(BaseCommand):
         observer.start()
         while not ending.is_set():
             logger.info("beat: waiting for the lease")
-            while not lease.held and not ending.wait(LOOK):
+            while not lease.kept and not ending.wait(LOOK):
                 pass
-            if lease.held and not ending.is_set():
+            if lease.kept and not ending.is_set():
                 logger.info("beat: working")
                 work(lease, ending)
         monitor.stop()
@@ -90,7 +90,7 @@ def measure(lease: Lease, ending: threading.Event) -> None:
     """Tell how far SETs are behind one another, for as long as the lease is held; otherwise nothing."""
     while not ending.wait(MEASURE):
         try:
-            if lease.held:
+            if lease.kept:
                 exchange.measure()
                 replication.measure()
             else:
@@ -115,10 +115,10 @@ def tend(lease: Lease, ending: threading.Event) -> None:
 
 
 def work(lease: Lease, ending: threading.Event) -> None:
-    """Send what is due for as long as the lease is held."""
+    """Send what is due for as long as the lease is kept: done twice it is harmless, left out it is missed."""
     scheduler = Scheduler(app)
     planned: Snapshot | None = None
-    while lease.held and not ending.is_set():
+    while lease.kept and not ending.is_set():
         if planned is not topology.current:
             planned = topology.current
             scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # dicts too
