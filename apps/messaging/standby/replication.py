@@ -110,6 +110,5 @@ def _ship(server_set: str) -> Shipped:
     while True:
         shipped = shipping.of(server_set).ship()
         metrics.REPLICATED.add(shipped.rows, server_set)
-        metrics.REPLICATED.add(shipped.rows, server_set)
         if shipped.whole or time.monotonic() > give_up_at:
             return shipped
