@@ -124,8 +124,10 @@ class Shipper:
 
     def position(self) -> int:
         """seq up to which the standby has the log. Raises StandbyAway, psycopg.OperationalError."""
-        with self._failing(), self._of_standby():
-            return self._in_epoch(self._connections()[1].execute(_HEAD).fetchone()).seq
+        with self._failing():
+            standby = self._connections()[1]
+            with self._of_standby():
+                return self._in_epoch(standby.execute(_HEAD).fetchone()).seq
 
     def ship(self, upto: int = 0) -> Shipped:
         """One pass; none when the standby has all up to seq `upto` already.
