@@ -17,11 +17,12 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from bench import api, cost, placement, quota, stack
+from bench import api, cost, placement, quota, stack, standby
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
@@ -31,6 +32,7 @@ from bench.ledger import Verdict
 from bench.load import Pairs, Window, connect, disconnect, number_of, sends_nothing
 from bench.readers import PAGE, Returning, fill, pages, post_to, tenant_of
 from bench.tokens import App
+from bench.traffic import Traffic
 
 WARM_UP = 0.3  # of the measured seconds, at least one second
 IDLE_WARM_UP_CLIENTS = (
@@ -56,6 +58,8 @@ class Case:
     offline: int = 0  # messages that came to each while he was away
     api: bool = False  # calls of the server API: api.LOADS has which
     flood: int = 0  # messages a second that another app may send that sends as many as it can
+    standby: bool = False  # the SET gets one
+    away: int = 0  # rows that are appended while the standby is
 
     @property
     def sets(self) -> int:
@@ -84,6 +88,8 @@ CASES = (
     Case("reconnect", users=2000, outstanding=0, offline=3),
     *(Case(name, users=0, outstanding=load.connections, api=True) for name, load in api.LOADS.items()),
     Case("quota", users=20, outstanding=0, flood=500),
+    Case("standby", users=100, outstanding=8, standby=True),
+    Case("replication", users=100, outstanding=8, standby=True, away=300_000),
 )
 
 
@@ -119,6 +125,9 @@ class Bench:
         """Run one case; returns its line."""
         if case.api:
             return {"case": case.name, "connections": case.outstanding} | await self._api(case)
+        if case.standby:
+            measured = await (self._replication(case) if case.away else self._standby(case))
+            return {"case": case.name, "users": case.users, "outstanding": case.outstanding} | measured
         progress(f"{case.name}: tokens for {case.users} users")
         tokens = await asyncio.to_thread(self._app.tokens, self._users(case))
         if case.flood:
@@ -331,6 +340,35 @@ class Bench:
             raise RuntimeError("the case makes an app, which a URL does not do")
         return await quota.measure(self._app, self._server, case.flood, self._seconds, progress)
 
+    async def _standby(self, case: Case) -> dict[str, Any]:
+        loads = {"pairs": case, "single": replace(case, users=2, outstanding=1, senders=1)}
+        return await standby.compare(
+            standby.Standby(self._own_server()),
+            {name: partial(self._load_anew, each) for name, each in loads.items()},
+        )
+
+    async def _replication(self, case: Case) -> dict[str, Any]:
+        server = self._own_server()
+        its = standby.Standby(server)
+        one, other = self._users(replace(case, users=2))
+
+        async def append() -> int:
+            tenant = await asyncio.to_thread(tenant_of, server.describe()["database_url"], self._app.key)
+            await asyncio.to_thread(fill, its.primary, tenant, one, other, case.away)
+            return case.away
+
+        traffic = Traffic(self._app, rate=standby.RATE)
+        return await standby.replicate(its, partial(self._load_anew, case), traffic, append, self._seconds)
+
+    async def _load_anew(self, case: Case) -> dict[str, Any]:
+        """The load with users that nobody has written to."""
+        return await self._load(case, await asyncio.to_thread(self._app.tokens, self._users(case)))
+
+    def _own_server(self) -> stack.Stack:
+        if not self._server:
+            raise RuntimeError("the case changes a SET of a server of the benchmark's own")
+        return self._server
+
     def _read(self) -> Reading:
         server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
@@ -430,11 +468,10 @@ def arguments() -> argparse.Namespace:
     chosen.placement = not chosen.case or PLACEMENT in chosen.case
     if chosen.url:
         # Whose home is where is in the control database, which a URL does not open.
-        chosen.cases = [case for case in chosen.cases if case.sets == 1 and not (case.rows or case.flood)]
+        own = [case for case in chosen.cases if case.sets > 1 or case.rows or case.flood or case.standby]
+        chosen.cases = [case for case in chosen.cases if case not in own]
         if not (chosen.cases or chosen.placement):
-            parser.error(
-                "cases of several SETs, history and quota need a server of the benchmark's own: no --url"
-            )
+            parser.error(f"{', '.join(case.name for case in own)}: only on a server of the benchmark's own")
     return chosen
 
 
@@ -460,7 +497,8 @@ def main() -> int:
     seconds = 2.0 if chosen.quick else chosen.seconds
     if chosen.placement:
         tell(placement.measure(seconds), chosen.output)
-    for sets, cases in groupby(chosen.cases, lambda case: case.sets):
+    # A log that other cases have filled would have to be replicated first.
+    for (sets, _), cases in groupby(chosen.cases, lambda case: (case.sets, case.standby)):
         with target(chosen, sets) as (app, server):
             bench = Bench(app, server, seconds)
             for case in cases:

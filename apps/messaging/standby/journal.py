@@ -120,15 +120,18 @@ def note(connection: psycopg.Connection[Any], table: str, keys: Sequence[str]) -
     connection.execute(query, (table, list(keys)))
 
 
-def noted(connection: psycopg.Connection[Any], limit: int) -> tuple[list[int], dict[str, set[str]]]:
-    """The oldest notes: their ids, and table -> keys."""
-    query = 'SELECT id, "table", key FROM messaging_changedrow ORDER BY id LIMIT %s'
-    ids: list[int] = []
+# The oldest notes; none while the log's end is not near.
+NOTED = """
+    SELECT id, "table", key FROM messaging_changedrow ORDER BY id
+    LIMIT CASE WHEN (SELECT seq FROM messaging_head) <= {near} THEN {limit} ELSE 0 END"""
+
+
+def by_table(noted: Sequence[tuple[int, str, str]]) -> tuple[list[int], dict[str, set[str]]]:
+    """Of notes (see NOTED) their ids, and table -> keys."""
     keys: dict[str, set[str]] = {}
-    for id, table, key in connection.execute(query, (limit,)):
-        ids.append(id)
+    for _, table, key in noted:
         keys.setdefault(table, set()).add(key)
-    return ids, keys
+    return [id for id, _, _ in noted], keys
 
 
 def forget(connection: psycopg.Connection[Any], ids: Sequence[int]) -> None:

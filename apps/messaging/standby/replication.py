@@ -112,5 +112,6 @@ def _ship(server_set: str) -> Shipped:
     give_up_at = time.monotonic() + BUDGET
     while True:
         shipped = shipping.of(server_set).ship()
+        metrics.REPLICATED.add(shipped.rows, server_set)
         if shipped.whole or time.monotonic() > give_up_at:
             return shipped

@@ -17,12 +17,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from django.db import DatabaseError
 from django.utils import timezone
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
 from apps.messaging.standby import journal
 from apps.messaging.standby.journal import Table
@@ -37,6 +38,8 @@ NOTES = 50_000  # of changed rows, likewise
 RETRY_PAUSE = 0.1  # s between tries while the standby is away
 # The standby takes writes from nobody else: its database is read-only unless a session says otherwise.
 WRITING = "-c default_transaction_read_only=off -c statement_timeout=30000"
+# What was shipped is forgotten sometime: a note that a crash brings back is shipped again.
+_READING = "-c default_transaction_read_only=off -c synchronous_commit=off"
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 2,
     "autocommit": True,
@@ -45,6 +48,9 @@ _CONNECT: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5000,
 }
+
+
+_HEAD = "SELECT seq, time, slots, epoch FROM messaging_head"
 
 
 class StandbyAway(Exception):
@@ -71,7 +77,10 @@ class Shipped(NamedTuple):
 
 def head_of(connection: psycopg.Connection[Any]) -> Head:
     """RuntimeError when the database has no head: its tables were not made."""
-    found = connection.execute("SELECT seq, time, slots, epoch FROM messaging_head").fetchone()
+    return _head(connection.execute(_HEAD).fetchone())
+
+
+def _head(found: tuple[Any, ...] | None) -> Head:
     if found is None:
         raise RuntimeError("the head row is missing: run `manage.py sets migrate`")
     return Head(*found)
@@ -107,18 +116,19 @@ class Shipper:
             self._place = place
         if self._standby is None or self._standby.closed:
             try:
-                self._standby = connect(entry.standby, WRITING)
+                self._standby = _of_pass(connect(entry.standby, WRITING))
             except psycopg.OperationalError as error:
                 raise StandbyAway(f"the standby cannot be reached: {error}") from error
         if self._primary is None or self._primary.closed:
-            self._primary = connect(place[0], WRITING)  # what it noted is forgotten, also when it is fenced
-            self._primary.isolation_level = IsolationLevel.REPEATABLE_READ
+            self._primary = _of_pass(connect(place[0], _READING))
         return self._primary, self._standby
 
     def position(self) -> int:
         """seq up to which the standby has the log. Raises StandbyAway, psycopg.OperationalError."""
         with self._failing():
-            return self._head_of_standby(self._connections()[1], "").seq
+            standby = self._connections()[1]
+            with self._of_standby():
+                return self._in_epoch(standby.execute(_HEAD).fetchone()).seq
 
     def ship(self, upto: int = 0) -> Shipped:
         """One pass; none when the standby has all up to seq `upto` already.
@@ -127,12 +137,11 @@ class Shipper:
         """
         with self._failing():
             primary, standby = self._connections()
-            with self._of_standby(), standby.transaction():
-                at = self._head_of_standby(standby, "FOR UPDATE")
+            with self._of_standby(), _begun(standby, f"BEGIN; {_HEAD} FOR UPDATE") as (locked,):
+                at = self._in_epoch(locked[0] if locked else None)
                 if upto and at.seq >= upto:
                     return Shipped(at.seq, at.seq, 0, False)
-                with primary.transaction():
-                    shipped, notes = _ship(primary, standby, at)
+                shipped, notes = _ship(primary, standby, at)
             if notes:
                 journal.forget(primary, notes)
             return shipped
@@ -141,8 +150,8 @@ class Shipper:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except (psycopg.Error, StandbyAway):
-            self.close()
+        except BaseException:
+            self.close()  # whatever is begun there is to go
             raise
 
     @contextmanager
@@ -155,52 +164,66 @@ class Shipper:
                 raise
             raise StandbyAway(f"the standby fails: {error}") from error
 
-    def _head_of_standby(self, standby: psycopg.Connection[Any], lock: str) -> Head:
+    def _in_epoch(self, found: tuple[Any, ...] | None) -> Head:
         epoch = self._place[2]
-        try:
-            query = f"SELECT seq, time, slots, epoch FROM messaging_head {lock}"
-            found = standby.execute(query).fetchone()  # type: ignore[arg-type]  # of ours
-        except psycopg.Error as error:
-            raise StandbyAway(f"the standby fails: {error}") from error
         if found is None or found[3] != epoch:
             raise StandbyAway(f"the standby is not in epoch {epoch}: it has to follow first")
         return Head(*found)
 
 
+def _of_pass(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Several statements go in one round trip."""
+    connection.cursor_factory = psycopg.ClientCursor
+    return connection
+
+
+@contextmanager
+def _begun(connection: psycopg.Connection[Any], queries: str) -> Iterator[list[list[tuple[Any, ...]]]]:
+    """A transaction from its BEGIN on: what these queries find. It is rolled back unless it has ended."""
+    cursor = connection.execute(queries)  # type: ignore[arg-type]  # of ours
+    found = []
+    while cursor.nextset():
+        found.append(cursor.fetchall())
+    yield found
+    connection.rollback()
+
+
 def _ship(
     primary: psycopg.Connection[Any], standby: psycopg.Connection[Any], at: Head
 ) -> tuple[Shipped, list[int]]:
-    head = head_of(primary)
-    if head.epoch != at.epoch or head.seq < at.seq:
-        raise StandbyAway(f"the standby, at {at.seq}, is not one of this primary, at {head.seq}")
-    upto, whole = head.seq, True
-    if head.seq - at.seq > PAGE:
-        query = """SELECT max(seq), count(*) FROM (
-                     SELECT seq FROM messaging_message WHERE seq > %s ORDER BY seq LIMIT %s) page"""
-        ((last, number),) = primary.execute(query, (at.seq, PAGE)).fetchall()
-        if number == PAGE:
-            upto, whole = last, last == head.seq
-    rows = _copy_log(primary, standby, at.seq, upto) if upto > at.seq else 0
-    notes: list[int] = []
-    if whole:
-        notes, changed = journal.noted(primary, NOTES)
+    """Ends the standby's transaction."""
+    noted = journal.NOTED.format(near=at.seq + PAGE, limit=NOTES)
+    with _begun(primary, f"BEGIN ISOLATION LEVEL REPEATABLE READ; {_HEAD}; {noted}") as (heads, found):
+        head = _head(heads[0] if heads else None)
+        if head.epoch != at.epoch or head.seq < at.seq:
+            raise StandbyAway(f"the standby, at {at.seq}, is not one of this primary, at {head.seq}")
+        upto, near = head.seq, head.seq - at.seq <= PAGE
+        if not near:
+            query = """SELECT max(seq), count(*) FROM (
+                         SELECT seq FROM messaging_message WHERE seq > %s ORDER BY seq LIMIT %s) page"""
+            ((last, number),) = primary.execute(query, (at.seq, PAGE)).fetchall()
+            upto = last if number == PAGE else head.seq
+        rows = _copy_log(primary, standby, at.seq, upto) if upto > at.seq else 0
+        notes, changed = journal.by_table(found)
         for name, keys in changed.items():
             if (table := journal.tables().get(name)) is not None:
                 copy_rows(primary, standby, table, list(keys))
-        query = "UPDATE messaging_head SET seq = %s, time = %s, slots = %s"
+    if near:
+        query = "UPDATE messaging_head SET seq = %s, time = %s, slots = %s; COMMIT"
         standby.execute(query, (head.seq, head.time, head.slots))
     else:
         query = """UPDATE messaging_head SET seq = %(upto)s, time = GREATEST(time, (
-                     SELECT max(time) FROM messaging_message WHERE seq > %(after)s AND seq <= %(upto)s))"""
+                     SELECT max(time) FROM messaging_message WHERE seq > %(after)s AND seq <= %(upto)s));
+                   COMMIT"""
         standby.execute(query, {"upto": upto, "after": at.seq})
-    return Shipped(upto, head.seq, rows, whole and len(notes) < NOTES), notes
+    return Shipped(upto, head.seq, rows, near and len(notes) < NOTES), notes
 
 
 def _copy_log(
     primary: psycopg.Connection[Any], standby: psycopg.Connection[Any], after: int, upto: int
 ) -> int:
     query = "SELECT {columns} FROM {table} WHERE seq > %s AND seq <= %s ORDER BY seq"
-    return _copy(primary, standby, journal.log_table(), sql.SQL(query), (after, upto))
+    return _copy(primary, standby, journal.log_table(), query, (after, upto))
 
 
 def copy_rows(
@@ -208,26 +231,32 @@ def copy_rows(
 ) -> int:
     """Have the rows of these keys in the destination as they are in the source, gone ones too."""
     query = "DELETE FROM {table} WHERE {key} = ANY(%s::text[]::{type}[])"
-    destination.execute(sql.SQL(query).format(**table.parts), (list(keys),))
+    destination.execute(_text(query, table), (list(keys),))
     query = "SELECT {columns} FROM {table} WHERE {key} = ANY(%s::text[]::{type}[]) ORDER BY {key}"
-    return _copy(source, destination, table, sql.SQL(query), (list(keys),))
+    return _copy(source, destination, table, query, (list(keys),))
 
 
 def _copy(
     source: psycopg.Connection[Any],
     destination: psycopg.Connection[Any],
     table: Table,
-    query: sql.SQL,
+    query: LiteralString,
     parameters: Sequence[Any],
 ) -> int:
     """Rows go from socket to socket as they are; nothing of them is read here. Their number."""
-    out = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query.format(**table.parts))
-    into = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(**table.parts)
+    out = _text(f"COPY ({query}) TO STDOUT (FORMAT BINARY)", table)
+    into = _text("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)", table)
     with source.cursor() as reader, destination.cursor() as writer:
         with reader.copy(out, parameters) as rows, writer.copy(into) as copied:
             for block in rows:
                 copied.write(block)
         return writer.rowcount
+
+
+@cache
+def _text(query: LiteralString, table: Table) -> sql.SQL:
+    """The query for this table; there are few, and passes are many."""
+    return sql.SQL(sql.SQL(query).format(**table.parts).as_string())  # type: ignore[arg-type]  # of ours
 
 
 # --- by worker
