@@ -138,9 +138,18 @@ def forget(connection: psycopg.Connection[Any], ids: Sequence[int]) -> None:
     connection.execute("DELETE FROM messaging_changedrow WHERE id = ANY(%s)", (list(ids),))
 
 
-def compact(connection: psycopg.Connection[Any]) -> None:
-    """Of several notes of one row the newest is enough: it was committed when all of them were seen."""
+def compact(connection: psycopg.Connection[Any], at_least: int = COMPACT_FROM) -> int:
+    """When there are so many notes, keep of each row's the newest: it was committed when all were seen.
+
+    Their number then; 0 when there were fewer.
+    """
+    query = "SELECT count(*) FROM (SELECT FROM messaging_changedrow LIMIT %s) notes"
+    ((number,),) = connection.execute(query, (at_least,)).fetchall()
+    if number < at_least:
+        return 0
     connection.execute(
         """DELETE FROM messaging_changedrow old USING messaging_changedrow new
            WHERE old."table" = new."table" AND old.key = new.key AND old.id < new.id"""
     )
+    ((number,),) = connection.execute("SELECT count(*) FROM messaging_changedrow").fetchall()
+    return int(number)

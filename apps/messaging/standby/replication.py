@@ -12,7 +12,7 @@ from django.db import DatabaseError, close_old_connections
 
 from apps.messaging import log
 from apps.messaging.log import Unavailable
-from apps.messaging.standby import failover, shipping
+from apps.messaging.standby import failover, journal, shipping
 from apps.messaging.standby.shipping import Shipped, StandbyAway
 from apps.routing import metrics
 from apps.routing.topology import topology
@@ -25,6 +25,7 @@ WAKE_EXPIRES = 5.0  # s that a wake-up is worth something: the timed run comes e
 BUDGET = 5.0  # s of work a call; a standby that is far behind gets the next one at once
 
 _woken: dict[str, float] = {}  # SET -> monotonic s
+_compact_from: dict[str, int] = {}  # SET -> notes, from which on they are compacted again
 _failing: set[str] = set()  # SETs whose standby was away at the last run
 
 
@@ -69,12 +70,24 @@ def run(server_set: str) -> None:
         if server_set not in _failing:
             logger.warning("%s is not replicated: %s", server_set, error)
         _failing.add(server_set)
+        _compact(server_set)
     else:
         if server_set in _failing:
             logger.info("%s is replicated again", server_set)
         _failing.discard(server_set)
     finally:
         close_old_connections()
+
+
+def _compact(server_set: str) -> None:
+    """While nobody takes the notes of changed rows, they are not to grow with every change of a row."""
+    try:
+        at_least = _compact_from.get(server_set, journal.COMPACT_FROM)
+        kept = log.of(server_set).run(lambda connection: journal.compact(connection, at_least), within=0.0)
+    except (Unavailable, psycopg.Error):
+        return  # the primary is away, too
+    if kept:
+        _compact_from[server_set] = max(2 * kept, journal.COMPACT_FROM)
 
 
 class Lag(NamedTuple):

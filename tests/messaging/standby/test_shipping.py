@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from apps.messaging.log import Log, Unavailable
 from apps.messaging.methods import gateways
-from apps.messaging.standby import adding, shipping
+from apps.messaging.standby import adding, journal, replication, shipping
 from apps.messaging.standby.shipping import StandbyAway
 from apps.routing.envelope import Request
 from apps.routing.models import ServerSet
@@ -168,3 +168,18 @@ class TestDurability:
 
 def read_after(seq: int) -> Request:
     return Request(0, "", "readFeed", "set1", msgpack.packb(seq))
+
+
+def test_while_the_standby_is_away_a_row_that_changes_often_is_noted_once(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "COMPACT_FROM", 10)
+    join(group_of("set1"), ALICE)
+    two.ship()
+    with away(two.standby):
+        for number in range(20):
+            two.change(two.primary, "UPDATE messaging_group SET name = %s", str(number))
+        replication.run("set1")
+        assert two.rows(two.primary, "SELECT count(*) FROM messaging_changedrow") == [(1,)]
+    replication.run("set1")
+    assert two.is_same()
