@@ -5,7 +5,8 @@ import sys
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from imcloud.config import BASE_DIR, database_name, read
+from imcloud import sites
+from imcloud.config import BASE_DIR, Sentinel, database_name, kombu_url, read, sentinel
 from imcloud.log_format import not_unavailable
 from imcloud.secret_file import made_once
 
@@ -20,8 +21,14 @@ QUERY_RATE = CONFIG.query_rate  # as above
 QUERY_BURST = CONFIG.query_burst
 SIGNATURE_WINDOW = CONFIG.signature_window  # s; 0: any
 SIGNATURE_ONCE = CONFIG.signature_once
+if CONFIG.sites == len(sites.NAMES):
+    sites.have(DATA_DIR)
 REDIS_URL = CONFIG.redis
-BROKER_URL = CONFIG.broker
+REDIS_SENTINEL = sentinel(REDIS_URL)  # None: one server
+BROKER_URL = kombu_url(CONFIG.broker)
+BROKER_SENTINEL = sentinel(CONFIG.broker)
+# How Sentinels are asked. Without an answer the next one is: so no second try.
+SENTINEL_OPTIONS = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}  # s
 PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
 SECRET_KEY = CONFIG.secret_key or made_once(DATA_DIR / "secret_key")
 DEBUG = CONFIG.debug
@@ -93,22 +100,29 @@ SET_DATABASE_URL = CONFIG.set_databases  # those of the SETs; apps.routing.datab
 DATABASE_ROUTERS = ["apps.routing.databases.SetRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+
+def channel_host(its: Sentinel | None) -> dict[str, Any]:
+    """What the channel layer has to know of its Redis."""
+    options = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 5}  # s
+    if its is None:
+        return {"address": REDIS_URL, **options}
+    login = {"password": its.password or None}
+    return {
+        "sentinels": its.nodes,
+        "master_name": its.master,
+        "sentinel_kwargs": SENTINEL_OPTIONS | login,
+        "db": its.database,
+        **options,
+        **login,
+    }
+
+
 CHANNEL_LAYERS = {
     "default": {
         # Publish/subscribe: one PUBLISH reaches every gateway, where the list-based layer would store a copy
         # for each and fetch it in three round trips. What it may lose are hints; see apps.routing.feed.
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {
-            "hosts": [
-                # s
-                {
-                    "address": REDIS_URL,
-                    "socket_timeout": 5,
-                    "socket_connect_timeout": 2,
-                    "health_check_interval": 5,
-                }
-            ]
-        },
+        "CONFIG": {"hosts": [channel_host(REDIS_SENTINEL)]},
     }
 }
 
