@@ -49,8 +49,8 @@ def sentinel_options() -> dict[str, Any]:
     its = settings.BROKER_SENTINEL
     if its is None:
         return {}
-    login = {"password": its.password or None}
-    return {"master_name": its.master, "sentinel_kwargs": settings.SENTINEL_OPTIONS | login}
+    asked = settings.SENTINEL_OPTIONS | {"password": its.sentinel_password}
+    return {"master_name": its.master, "sentinel_kwargs": asked, **settings.MASTER_OPTIONS}
 
 
 app = Celery("imcloud")

@@ -25,6 +25,8 @@ from imcloud import sites
 BASE_DIR = Path(__file__).resolve().parent.parent
 PREFIX = "IMCLOUD_"
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+# The passwords are Redis' and the Sentinels'; either may be missing.
+SENTINEL_FORM = "sentinel://:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT/DB?master=NAME&sentinel_password=PASSWORD"
 SENTINEL_PORT = 26379  # where a Sentinel listens, unless its address says otherwise
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path on Linux without its closing zero, unix(7)
 
@@ -117,23 +119,21 @@ class Sentinel(NamedTuple):
 
     nodes: tuple[tuple[str, int], ...]  # (host, port) of each Sentinel
     master: str  # what they call it
-    password: str  # theirs and its
+    password: str | None  # its own
+    sentinel_password: str | None  # theirs
     database: int
 
 
 def sentinel(text: str) -> Sentinel | None:
-    """What sentinel://:PASSWORD@HOST:PORT,HOST:PORT/DB?master=NAME names; None of a URL of another kind.
-
-    ValueError when it does not have that form.
-    """
+    """What a URL of SENTINEL_FORM names; None of one of another kind, ValueError of one that is wrong."""
     parts = urlsplit(text)
     if parts.scheme != "sentinel":
         return None
-    form = "must have the form sentinel://:PASSWORD@HOST:PORT,HOST:PORT/DB?master=NAME"
+    wrong = f"must have the form {SENTINEL_FORM}"
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     query = dict(parse_qsl(parts.query))
-    master = query.pop("master", "")
+    master, theirs = query.pop("master", ""), query.pop("sentinel_password", None)
     database = parts.path.strip("/") or "0"
     nodes = []
     for host in hosts.split(","):
@@ -141,10 +141,10 @@ def sentinel(text: str) -> Sentinel | None:
         try:
             nodes.append((its.hostname or "", its.port or SENTINEL_PORT))
         except ValueError:
-            raise ValueError(form) from None
+            raise ValueError(wrong) from None
     if user or query or not master or not all(name for name, _ in nodes) or not database.isdigit():
-        raise ValueError(form)
-    return Sentinel(tuple(nodes), master, unquote(password), int(database))
+        raise ValueError(wrong)
+    return Sentinel(tuple(nodes), master, unquote(password) or None, theirs, int(database))
 
 
 def redis_store(*schemes: str) -> Callable[[str], str]:
@@ -217,7 +217,7 @@ class Config:
         redis_store("redis", "rediss", "unix"),
         "",
         "Presence, ledgers and channel layer: redis://HOST:PORT/DB, or the master that Sentinels name, "
-        "sentinel://:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT/DB?master=NAME; empty: the embedded server.",
+        f"{SENTINEL_FORM}; empty: the embedded server.",
     )
     broker_url: str = option(
         redis_store("redis", "rediss", "redis+socket", "amqp", "amqps"),

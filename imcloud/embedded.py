@@ -303,19 +303,24 @@ def _redis_with_file(
 def watched(both: Sites) -> tuple[bool, str]:
     """Whether the Sentinels could give the master's work to the other Redis now; if not, why."""
     try:
-        with redis.Redis.from_url(both.url(sites.SENTINELS[0]), socket_timeout=2, retry=None) as asked:
-            master: dict[str, Any] = asked.sentinel_master(sites.MASTER)
-            replicas = asked.sentinel_slaves(sites.MASTER)
-            others = asked.sentinel_sentinels(sites.MASTER)
+        with _asking(both, sites.SENTINELS[0]) as witness:
+            _, master = witness.sentinel_get_master_addr_by_name(sites.MASTER)  # type: ignore[misc]
+            others: Any = witness.sentinel_sentinels(sites.MASTER)
+        for name in sites.REDIS:
+            with _asking(both, name) as asked:
+                told: Any = asked.info("replication")
+            if both.ports[name] == master and told["role"] != "master":
+                return False, f"{name} is not the master yet"
+            if both.ports[name] != master and told.get("master_link_status") != "up":
+                return False, f"{name} is no replica yet"
     except (redis.RedisError, OSError) as error:
         return False, str(error)
-    if master["flags"] != "master":
-        return False, f"the master is {master['flags']}"
-    linked = [each for each in replicas if each["flags"] == "slave" and each["master-link-status"] == "ok"]
-    if len(linked) < len(sites.REDIS) - 1:
-        return False, "the replica has not caught up"
     up = [each for each in others if each["flags"] == "sentinel"]
     return len(up) == len(sites.SENTINELS) - 1, f"{len(up) + 1} Sentinels are up"
+
+
+def _asking(both: Sites, server: str) -> redis.Redis:
+    return redis.Redis.from_url(both.url(server), socket_timeout=2, retry=None)
 
 
 def redis_ready(url: str) -> bool:

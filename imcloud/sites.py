@@ -38,7 +38,7 @@ class Sites:
     def redis_url(self) -> str:
         """The Redis that is the master now, as IMCLOUD_REDIS_URL would name it."""
         sentinels = ",".join(f"{HOST}:{self.ports[name]}" for name in SENTINELS)
-        return f"sentinel://:{self.password}@{sentinels}/0?master={MASTER}"
+        return f"sentinel://:{self.password}@{sentinels}/0?master={MASTER}&sentinel_password={self.password}"
 
     def url(self, server: str) -> str:
         """One Redis or Sentinel, whatever part it plays."""

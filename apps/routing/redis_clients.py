@@ -11,27 +11,28 @@ from typing import Any
 import redis
 from django.conf import settings
 from redis import asyncio as aioredis
-from redis.asyncio import sentinel as aiosentinel
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
 
 def client(**options: Any) -> redis.Redis:
     """One for threads. `options` are redis-py's."""
-    its = settings.REDIS_SENTINEL
-    if its is None:
+    if settings.REDIS_SENTINEL is None:
         return redis.Redis.from_url(settings.REDIS_URL, **options)
-    login: dict[str, Any] = {"password": its.password or None}
-    sentinels = Sentinel(its.nodes, sentinel_kwargs=settings.SENTINEL_OPTIONS | login)
-    found: redis.Redis = sentinels.master_for(its.master, db=its.database, **login, **options)
+    found: redis.Redis = _of_master(Sentinel, options)
     return found
 
 
 def async_client(**options: Any) -> aioredis.Redis:
     """One for an event loop."""
-    its = settings.REDIS_SENTINEL
-    if its is None:
+    if settings.REDIS_SENTINEL is None:
         return aioredis.Redis.from_url(settings.REDIS_URL, **options)
-    login: dict[str, Any] = {"password": its.password or None}
-    sentinels = aiosentinel.Sentinel(its.nodes, sentinel_kwargs=settings.SENTINEL_OPTIONS | login)
-    found: aioredis.Redis = sentinels.master_for(its.master, db=its.database, **login, **options)
+    found: aioredis.Redis = _of_master(AsyncSentinel, options)
     return found
+
+
+def _of_master(sentinels: Any, options: dict[str, Any]) -> Any:
+    its = settings.REDIS_SENTINEL
+    asked = settings.SENTINEL_OPTIONS | {"password": its.sentinel_password}
+    login = {"db": its.database, "password": its.password, **settings.MASTER_OPTIONS}
+    return sentinels(its.nodes, sentinel_kwargs=asked).master_for(its.master, **login, **options)
