@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imcloud import sites
-from imcloud.config import BASE_DIR, Sentinel, database_name, kombu_url, read, sentinel
+from imcloud.config import BASE_DIR, database_name, kombu_url, read, sentinel
 from imcloud.log_format import not_unavailable
 from imcloud.secret_file import made_once
 
@@ -114,29 +114,11 @@ SET_DATABASE_URL = CONFIG.set_databases  # those of the SETs; apps.routing.datab
 DATABASE_ROUTERS = ["apps.routing.databases.SetRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-
-def channel_host(its: Sentinel | None) -> dict[str, Any]:
-    """What the channel layer has to know of its Redis."""
-    options = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 5}  # s
-    if its is None:
-        return {"address": REDIS_URL, **options}
-    return {
-        "sentinels": its.nodes,
-        "master_name": its.master,
-        "sentinel_kwargs": SENTINEL_OPTIONS | {"password": its.sentinel_password},
-        "db": its.database,
-        "password": its.password,
-        **MASTER_OPTIONS,
-        **options,
-    }
-
-
 CHANNEL_LAYERS = {
     "default": {
         # Publish/subscribe: one PUBLISH reaches every gateway, where the list-based layer would store a copy
         # for each and fetch it in three round trips. What it may lose are hints; see apps.routing.feed.
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [channel_host(REDIS_SENTINEL)]},
+        "BACKEND": "apps.routing.redis_clients.ChannelLayer",
     }
 }
 

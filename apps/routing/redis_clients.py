@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelManagedConnection
+from redis.backoff import NoBackoff
 from redis.sentinel import Sentinel
 
 
@@ -19,7 +23,8 @@ def client(**options: Any) -> redis.Redis:
     """One for threads. `options` are redis-py's."""
     if settings.REDIS_SENTINEL is None:
         return redis.Redis.from_url(settings.REDIS_URL, **options)
-    found: redis.Redis = _of_master(Sentinel, options)
+    sentinels = Sentinel(settings.REDIS_SENTINEL.nodes, sentinel_kwargs=_asking())
+    found: redis.Redis = sentinels.master_for(settings.REDIS_SENTINEL.master, **_of_master(), **options)
     return found
 
 
@@ -27,12 +32,51 @@ def async_client(**options: Any) -> aioredis.Redis:
     """One for an event loop."""
     if settings.REDIS_SENTINEL is None:
         return aioredis.Redis.from_url(settings.REDIS_URL, **options)
-    found: aioredis.Redis = _of_master(AsyncSentinel, options)
+    sentinels = AsyncSentinel(settings.REDIS_SENTINEL.nodes, sentinel_kwargs=_asking())
+    found: aioredis.Redis = sentinels.master_for(
+        settings.REDIS_SENTINEL.master, connection_class=ToMaster, **_of_master(), **options
+    )
     return found
 
 
-def _of_master(sentinels: Any, options: dict[str, Any]) -> Any:
+def _asking() -> dict[str, Any]:
+    """How Sentinels are asked."""
+    return settings.SENTINEL_OPTIONS | {"password": settings.REDIS_SENTINEL.sentinel_password}
+
+
+def _of_master() -> dict[str, Any]:
+    """What a connection to the master is made with, besides the address."""
     its = settings.REDIS_SENTINEL
-    asked = settings.SENTINEL_OPTIONS | {"password": its.sentinel_password}
-    login = {"db": its.database, "password": its.password, **settings.MASTER_OPTIONS}
-    return sentinels(its.nodes, sentinel_kwargs=asked).master_for(its.master, **login, **options)
+    return settings.MASTER_OPTIONS | {"db": its.database, "password": its.password}
+
+
+class ToMaster(SentinelManagedConnection):
+    """One that asks the Sentinels whenever it is opened.
+
+    redis-py's does so in `connect` only, and not when it is opened again because there is something to send:
+    it would go to the old master for as long as there is none (redis-py issue 3874).
+    """
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.connection_pool.get_master_address()
+        await super()._connect()
+
+
+class ChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """That of channels_redis, at our Redis."""
+
+    def __init__(self, **options: Any) -> None:
+        host: dict[str, Any] = {
+            "socket_timeout": 5,  # s, and so on
+            "socket_connect_timeout": 2,
+            "health_check_interval": 5,
+            # Once more at once: after a restart or a failover there is a Redis, but the connection is to the
+            # one before, and each worker would lose its next hint. One that is silent is not asked twice.
+            "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+        }
+        if (its := settings.REDIS_SENTINEL) is None:
+            host |= {"address": settings.REDIS_URL}
+        else:
+            host |= {"sentinels": its.nodes, "master_name": its.master, "sentinel_kwargs": _asking()}
+            host |= {"connection_class": ToMaster} | _of_master()
+        super().__init__(hosts=[host], **options)
