@@ -307,8 +307,8 @@ def watched(both: Sites) -> tuple[bool, str]:
     try:
         for name in sites.SENTINELS:
             with _asking(both, name) as asked:
-                _, master = asked.sentinel_get_master_addr_by_name(sites.MASTER)  # type: ignore[misc]
-                others = [*asked.sentinel_sentinels(sites.MASTER), *asked.sentinel_slaves(sites.MASTER)]  # type: ignore[misc]
+                _, master = asked.sentinel_get_master_addr_by_name(sites.MASTER)
+                others = [*asked.sentinel_sentinels(sites.MASTER), *asked.sentinel_slaves(sites.MASTER)]
             if [each["flags"] for each in others] != ["sentinel", "sentinel", "slave"]:
                 return False, f"{name} does not reach all others"
         for name in sites.REDIS:

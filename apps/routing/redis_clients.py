@@ -21,33 +21,27 @@ from redis.sentinel import Sentinel
 
 def client(**options: Any) -> redis.Redis:
     """One for threads. `options` are redis-py's."""
-    if settings.REDIS_SENTINEL is None:
+    if (its := settings.REDIS_SENTINEL) is None:
         return redis.Redis.from_url(settings.REDIS_URL, **options)
-    sentinels = Sentinel(settings.REDIS_SENTINEL.nodes, sentinel_kwargs=_asking())
-    found: redis.Redis = sentinels.master_for(settings.REDIS_SENTINEL.master, **_of_master(), **options)
+    sentinels = Sentinel(its.nodes, sentinel_kwargs=_asking(its.sentinel_password))
+    login: dict[str, Any] = {"db": its.database, "password": its.password, **settings.MASTER_OPTIONS}
+    found: redis.Redis = sentinels.master_for(its.master, **login, **options)
     return found
 
 
 def async_client(**options: Any) -> aioredis.Redis:
     """One for an event loop."""
-    if settings.REDIS_SENTINEL is None:
+    if (its := settings.REDIS_SENTINEL) is None:
         return aioredis.Redis.from_url(settings.REDIS_URL, **options)
-    sentinels = AsyncSentinel(settings.REDIS_SENTINEL.nodes, sentinel_kwargs=_asking())
-    found: aioredis.Redis = sentinels.master_for(
-        settings.REDIS_SENTINEL.master, connection_class=ToMaster, **_of_master(), **options
-    )
+    sentinels = AsyncSentinel(its.nodes, sentinel_kwargs=_asking(its.sentinel_password))
+    login: dict[str, Any] = {"db": its.database, "password": its.password, **settings.MASTER_OPTIONS}
+    found: aioredis.Redis = sentinels.master_for(its.master, connection_class=ToMaster, **login, **options)
     return found
 
 
-def _asking() -> dict[str, Any]:
+def _asking(password: str | None) -> dict[str, Any]:
     """How Sentinels are asked."""
-    return settings.SENTINEL_OPTIONS | {"password": settings.REDIS_SENTINEL.sentinel_password}
-
-
-def _of_master() -> dict[str, Any]:
-    """What a connection to the master is made with, besides the address."""
-    its = settings.REDIS_SENTINEL
-    return settings.MASTER_OPTIONS | {"db": its.database, "password": its.password}
+    return settings.SENTINEL_OPTIONS | {"password": password}
 
 
 class ToMaster(SentinelManagedConnection):
@@ -77,6 +71,12 @@ class ChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         if (its := settings.REDIS_SENTINEL) is None:
             host |= {"address": settings.REDIS_URL}
         else:
-            host |= {"sentinels": its.nodes, "master_name": its.master, "sentinel_kwargs": _asking()}
-            host |= {"connection_class": ToMaster} | _of_master()
+            host |= settings.MASTER_OPTIONS | {
+                "sentinels": its.nodes,
+                "sentinel_kwargs": _asking(its.sentinel_password),
+                "master_name": its.master,
+                "password": its.password,
+                "db": its.database,
+                "connection_class": ToMaster,
+            }
         super().__init__(hosts=[host], **options)
