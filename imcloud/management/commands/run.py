@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 import redis
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
@@ -178,15 +179,17 @@ class Run:
                 self._have_database(databases.url(server_set))
                 databases.migrate(server_set)
             slot_moves.hand_out()
-            self.gateway_sites = sites.in_turn(len(self.ports)) if self.both else []
-            names = access_points.arrange(self.ports, self.gateway_sites)
+            names = access_points.arrange(self.ports, self._in_turn(len(self.ports)) if self.both else ())
             self.gateways = dict(zip(names, self.ports, strict=True))
+            self.processes = self._processes()
             tenant = first_start.demo_tenant()
             password = first_start.admin_password(self.config.data / "admin-password")
             if self.both:
                 self._add_standbys()
         except DatabaseError as error:
             raise CommandError(f"The database cannot be prepared: {' '.join(str(error).split())}") from error
+        except ValidationError as error:  # of a standby
+            raise CommandError(" ".join(error.messages)) from None
         finally:
             for connection in connections.all():
                 connection.close()
@@ -232,20 +235,22 @@ class Run:
         """Name, command and site of each process that is to run besides the servers."""
         from apps.routing.models import Node
 
-        found = []
-        at = self.gateway_sites or [""] * len(self.gateways)
-        for name, site in zip(self.gateways, at, strict=True):
-            found.append((name, ["serve", name], site))
+        at = self._in_turn(len(self.gateways))
+        found = [(name, ["serve", name], site) for name, site in zip(self.gateways, at, strict=True)]
         of_set: dict[int, list[str]] = {}
         for name, server_set in Node.objects.order_by("pk").values_list("name", "server_set_id"):
             of_set.setdefault(server_set, []).append(name)
         for names in of_set.values():
-            at = sites.in_turn(len(names)) if self.both else [""] * len(names)
+            at = self._in_turn(len(names))
             found += [(f"node:{name}", ["node", name], site) for name, site in zip(names, at, strict=True)]
         return found + [(f"beat-{site}" if site else "beat", ["beat"], site) for site in self.sites]
 
+    def _in_turn(self, number: int) -> list[str]:
+        """The sites of so many that are shared out among them; empty ones if there are none."""
+        return sites.in_turn(number) if self.both else [""] * number
+
     def _start_processes(self) -> None:
-        for name, arguments, site in self._processes():
+        for name, arguments, site in self.processes:
             environment = {
                 "IMCLOUD_DATA": str(self.config.data),
                 "IMCLOUD_PROCESS": name,
