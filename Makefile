@@ -9,8 +9,8 @@ SHELL := /bin/sh
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it; GATEWAYS=3: that many gateways
-	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) exec $(BIN)/python manage.py run
+run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it; GATEWAYS=3: that many gateways; SITES=2: two sites
+	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) $(if $(SITES),IMCLOUD_SITES=$(SITES)) exec $(BIN)/python manage.py run
 
 test: $(VENV)/.dev browser lint ## every check and every test
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)

@@ -119,7 +119,8 @@ def free_port(number: int = 1) -> int:
 @contextlib.contextmanager
 def running(data: Path, **settings: str) -> Iterator[Stack]:
     """Start a server on `data` with `settings` (IMCLOUD_ names without the prefix); stop it at the end."""
-    settings.setdefault("PORT", str(free_port(int(settings.get("GATEWAYS", "1")))))
+    gateways = int(settings.get("GATEWAYS", "1")) * int(settings.get("SITES", "1"))
+    settings.setdefault("PORT", str(free_port(gateways)))
     data.mkdir(parents=True, exist_ok=True)
     log = data / "run.log"
     with log.open("ab") as output:

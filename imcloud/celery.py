@@ -50,11 +50,23 @@ def timed_work(sets: Mapping[str, "SetEntry"]) -> dict[str, dict[str, Any]]:
     }
 
 
+def sentinel_options() -> dict[str, Any]:
+    """What kombu has to know of Sentinels besides their addresses."""
+    its = settings.BROKER_SENTINEL
+    if its is None:
+        return {}
+    asked = settings.SENTINEL_OPTIONS | {"password": its.sentinel_password}
+    return {"master_name": its.master, "sentinel_kwargs": asked, **settings.MASTER_OPTIONS}
+
+
 app = Celery("imcloud")
 app.conf.update(
     broker_url=settings.BROKER_URL,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A Redis that has become a replica answers a worker that waits at it with an error of that kind: it is to
+    # look for the new master, and not to die of it.
+    broker_channel_error_retry=True,
     broker_connection_timeout=SOCKET_TIMEOUT,
     broker_heartbeat=10,
     broker_transport_options={
@@ -67,6 +79,7 @@ app.conf.update(
         "socket_connect_timeout": SOCKET_TIMEOUT,
         "socket_keepalive": True,
         "health_check_interval": 10,
+        **sentinel_options(),
     },
     task_serializer="msgpack",
     accept_content=["msgpack", "json"],

@@ -17,12 +17,17 @@ import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from imcloud import sites
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PREFIX = "IMCLOUD_"
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+# The passwords are Redis' and the Sentinels'; either may be missing.
+SENTINEL_FORM = "sentinel://:PASSWORD@HOST:PORT,HOST:PORT,HOST:PORT/DB?master=NAME&sentinel_password=PASSWORD"
+SENTINEL_PORT = 26379  # where a Sentinel listens, unless its address says otherwise
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path on Linux without its closing zero, unix(7)
 
 
@@ -109,6 +114,49 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+class Sentinel(NamedTuple):
+    """A Redis that Sentinels watch, as a URL names it."""
+
+    nodes: tuple[tuple[str, int], ...]  # (host, port) of each Sentinel
+    master: str  # what they call it
+    password: str | None  # its own
+    sentinel_password: str | None  # theirs
+    database: int
+
+
+def sentinel(text: str) -> Sentinel | None:
+    """What a URL of SENTINEL_FORM names; None of one of another kind, ValueError of one that is wrong."""
+    parts = urlsplit(text)
+    if parts.scheme != "sentinel":
+        return None
+    wrong = f"must have the form {SENTINEL_FORM}"
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    query = dict(parse_qsl(parts.query))
+    master, theirs = query.pop("master", ""), query.pop("sentinel_password", None)
+    database = parts.path.strip("/") or "0"
+    nodes = []
+    for host in hosts.split(","):
+        its = urlsplit(f"//{host}")
+        try:
+            nodes.append((its.hostname or "", its.port or SENTINEL_PORT))
+        except ValueError:
+            raise ValueError(wrong) from None
+    if user or query or not master or not all(name for name, _ in nodes) or not database.isdigit():
+        raise ValueError(wrong)
+    return Sentinel(tuple(nodes), master, unquote(password) or None, theirs, int(database))
+
+
+def redis_store(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        url(*schemes, "sentinel")(text)
+        sentinel(text)
+        return text
+
+    parse.__name__ = "URL"
+    return parse
+
+
 def postgres(text: str) -> str:
     if text:
         url("postgresql", "postgres")(text)
@@ -185,14 +233,15 @@ class Config:
         "IMCLOUD_DATABASE_URL with _{set} appended to the database's name",
     )
     redis_url: str = option(
-        url("redis", "rediss", "unix"),
+        redis_store("redis", "rediss", "unix"),
         "",
-        "Presence, ledgers and channel layer, redis://HOST:PORT/DB; empty: the embedded server.",
+        "Presence, ledgers and channel layer: redis://HOST:PORT/DB, or the master that Sentinels name, "
+        f"{SENTINEL_FORM}; empty: the embedded server.",
     )
     broker_url: str = option(
-        url("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel"),
+        redis_store("redis", "rediss", "redis+socket", "amqp", "amqps"),
         "",
-        "Celery's broker, in kombu's notation.",
+        "Celery's broker, in kombu's notation, or with Sentinels as above.",
         "IMCLOUD_REDIS_URL with the next database number",
     )
     secret_key: str = option(
@@ -228,11 +277,20 @@ class Config:
         "2",
         "How many SETs `manage.py run` makes at its very first start; `manage.py sets add` adds others.",
     )
-    nodes: int = option(number(1, 16), "2", "How many nodes each of these SETs gets.")
+    nodes: int = option(
+        number(1, 16), "2", "How many nodes each of these SETs gets; of two sites, one at each at least."
+    )
     gateways: int = option(
         number(1, 16),
         "1",
-        "How many gateways `manage.py run` starts, on IMCLOUD_PORT and the ports after it.",
+        "How many gateways `manage.py run` starts, on IMCLOUD_PORT and the ports after it; with two sites, "
+        "at each of them.",
+    )
+    sites: int = option(
+        number(1, 2),
+        "1",
+        "2 has `manage.py run` make two sites on this machine, each with a PostgreSQL server and a Redis of "
+        "its own: see operations.md. Only with embedded servers, and from the very first start on.",
     )
     access_point: str = option(
         text,
@@ -337,7 +395,7 @@ class Config:
     def socket_dir(self) -> Path:
         """Where the embedded servers' sockets are: in the data folder, unless their paths get too long."""
         inside = self.data / "run"
-        longest = inside / "postgres" / ".s.PGSQL.5432.lock"
+        longest = inside / sites.POSTGRES[0] / ".s.PGSQL.5432.lock"
         if len(os.fsencode(longest)) <= SOCKET_PATH_MAX:
             return inside
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
@@ -346,7 +404,15 @@ class Config:
     @property
     def control_database(self) -> str:
         """The URL of the control database, the embedded server's when none is set."""
-        return self.database_url or f"postgresql://imcloud@/imcloud?host={self.socket_dir / 'postgres'}"
+        return self.database_url or self.embedded_database("postgres", "imcloud")
+
+    def embedded_database(self, server: str, name: str) -> str:
+        """The URL of a database in one of the embedded servers."""
+        return f"postgresql://imcloud@/{name}?host={self.socket_dir / server}"
+
+    def site_database(self, site: str, server_set: str) -> str:
+        """The URL of the database that a SET has at one of two sites."""
+        return self.embedded_database(f"postgres-{site}", f"imcloud_{server_set}")
 
     @property
     def set_databases(self) -> str:
@@ -358,16 +424,25 @@ class Config:
 
     @property
     def redis(self) -> str:
-        """The URL of the Redis that holds state, the embedded server's when none is set."""
-        return self.redis_url or f"unix://{self.socket_dir / 'redis.sock'}?db=0"
+        """The URL of the Redis that holds state, the embedded server's when none is set.
+
+        That of two sites is found by the data folder: every command finds it, whatever `sites` says.
+        """
+        if self.redis_url:
+            return self.redis_url
+        both = sites.of(self.data)
+        return both.redis_url if both else f"unix://{self.socket_dir / 'redis.sock'}?db=0"
 
     @property
     def broker(self) -> str:
-        """The URL of Celery's broker."""
+        """The URL of Celery's broker; with Sentinels in the form of IMCLOUD_REDIS_URL."""
         if self.broker_url:
             return self.broker_url
         parts = urlsplit(self.redis)
         query = dict(parse_qsl(parts.query))
+        if parts.scheme == "sentinel":
+            database = int(parts.path.strip("/") or "0") + 1
+            return joined(parts.scheme, parts.netloc, f"/{database}", parts.query)
         if parts.scheme == "unix":
             query["virtual_host"] = str(int(query.pop("db", "0")) + 1)
             return joined("redis+socket", parts.netloc, parts.path, urlencode(query))
@@ -378,6 +453,15 @@ class Config:
 def joined(scheme: str, netloc: str, path: str, query: str) -> str:
     """A URL. SplitResult.geturl() would drop the // of one without a host."""
     return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+
+
+def kombu_url(broker: str) -> str:
+    """The URL of a broker in kombu's notation, which has one for each Sentinel."""
+    if (its := sentinel(broker)) is None:
+        return broker
+    login = f":{quote(its.password, safe='')}@" if its.password else ""
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in its.nodes)
+    return ";".join(f"sentinel://{login}{host}/{its.database}" for host in hosts)
 
 
 def database_name(database_url: str) -> str:
@@ -407,6 +491,13 @@ def read(environ: Mapping[str, str]) -> Config:
             values[known[name].name] = known[name].metadata["parse"](value)
         except ValueError as error:
             raise ConfigError(f"{name} {error}, not {value!r}.") from None
+    if values.get("sites") == 2:
+        for name in ("database_url", "set_database_url", "redis_url"):
+            if name in values:
+                raise ConfigError(
+                    f"{variable('sites')} is for the embedded servers: with {variable(name)} the sites are "
+                    "those of your own servers; unset one of the two."
+                )
     return Config(**values)
 
 

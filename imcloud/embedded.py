@@ -1,9 +1,11 @@
 """The embedded servers: real PostgreSQL and Redis from PyPI wheels, on Unix sockets that only we may open.
 
 Whoever may open a socket may connect without a password: Redis' socket and the folder of PostgreSQL's are
-0700, and nothing listens on the network. PostgreSQL refuses to run as root. When root starts it, it runs as
-the system user `imcloud`, which owns its data and its socket's folder; folders above them that are closed to
-others stay as they are (see child.become).
+0700, and nothing listens on the network. Only the Redis of two sites and the Sentinels do, on ports of the
+loopback address, for a Sentinel names its master by host and port: they ask for a password.
+
+PostgreSQL refuses to run as root. When root starts it, it runs as the system user `imcloud`, which owns its
+data and its socket's folder; folders above them that are closed to others stay as they are (child.become).
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
 
-from imcloud import child
+from imcloud import child, sites
 from imcloud.config import Config
+from imcloud.sites import Sites
 
 POSTGRES_USER = "imcloud"  # the system user, when root starts it, and the superuser of the databases
 REDIS_OLDEST = (6, 2)
@@ -49,6 +55,18 @@ POSTGRES_SETTINGS = {
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
+REDIS_SETTINGS = {  # an append-only file, no snapshots, nothing ever evicted
+    "tcp-backlog": "511",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "daemonize": "no",
+    "loglevel": "notice",
+}
+QUORUM = 2  # Sentinels, of three, that have to agree that the master is gone
+MASTER_DOWN_AFTER = 2000  # ms without an answer
+FAILOVER_TIMEOUT = 5000  # ms; after twice as long a failover that failed is tried again
 
 
 class EmbeddedError(Exception):
@@ -63,6 +81,26 @@ class Server:
     command: list[str]
     account: child.Account | None
     stop: signal.Signals
+    ready: Callable[[], bool]  # whether it answers
+
+    @property
+    def site(self) -> str:
+        """Where it is, of two sites; empty: at neither."""
+        last = self.name.rpartition("-")[2]
+        return last if last in sites.NAMES else ""
+
+
+def servers(config: Config) -> list[Server]:
+    """Prepare all that take the place of servers which the operator does not have."""
+    both = sites.of(config.data)
+    found = [] if config.database_url else [postgres(config)]
+    if both and not config.redis_url:
+        found += [postgres(config, name) for name in sites.POSTGRES]
+        found += [redis_of_site(config, both, name) for name in sites.REDIS]
+        found += [sentinel(config, both, name) for name in sites.SENTINELS]
+    elif not config.redis_url:
+        found.append(redis_server(config))
+    return found
 
 
 def own_folder(folder: Path, mode: int = 0o700, owner: int | None = None) -> Path:
@@ -125,7 +163,7 @@ def postgres_account(config: Config, binaries: Path) -> child.Account | None:
 
 def initialise(binaries: Path, data: Path, account: child.Account | None) -> None:
     """Make PostgreSQL's data folder, whole or not at all: an initdb that was cut short leaves nothing."""
-    new = data.with_name("postgres.new")
+    new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     own_folder(new, owner=account.uid if account else None)
     command = [
@@ -150,35 +188,30 @@ def initialise(binaries: Path, data: Path, account: child.Account | None) -> Non
     new.rename(data)
 
 
-def postgres(config: Config) -> Server:
-    """Prepare PostgreSQL; the data folder is made the first time (about 2 s)."""
+def postgres(config: Config, name: str = "postgres") -> Server:
+    """Prepare a PostgreSQL server; its data folder, named like it, is made the first time (about 2 s)."""
     own_folder(config.socket_dir, SOCKET_DIR_MODE)
     binaries = postgres_binaries()
     account = postgres_account(config, binaries)
-    data = config.data / "postgres"
-    sockets = own_folder(config.socket_dir / "postgres", owner=account.uid if account else None)
+    data = config.data / name
+    sockets = own_folder(config.socket_dir / name, owner=account.uid if account else None)
     if not data.exists():
         initialise(binaries, data, account)
     settings = POSTGRES_SETTINGS | {"unix_socket_directories": str(sockets)}
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for its clients.
-    return Server(
-        "postgres", [str(binaries / "postgres"), "-D", str(data), *arguments], account, signal.SIGINT
-    )
+    command = [str(binaries / "postgres"), "-D", str(data), *arguments]
+    ready = partial(postgres_ready, config.embedded_database(name, "postgres"))
+    return Server(name, command, account, signal.SIGINT, ready)
 
 
-def postgres_ready(config: Config) -> bool:
-    """Whether it accepts connections."""
+def postgres_ready(url: str) -> bool:
+    """Whether it accepts connections; the database at the URL is one that is always there."""
     try:
-        with psycopg.connect(server_url(config), connect_timeout=2):
+        with psycopg.connect(url, connect_timeout=2):
             return True
     except psycopg.OperationalError:
         return False
-
-
-def server_url(config: Config) -> str:
-    """The URL of the database that is always there."""
-    return f"postgresql://{POSTGRES_USER}@/postgres?host={config.socket_dir / 'postgres'}"
 
 
 def redis_version(program: str) -> tuple[int, int]:
@@ -206,30 +239,98 @@ def redis_binary() -> str:
 
 
 def redis_server(config: Config) -> Server:
-    """Prepare Redis: an append-only file, no snapshots, nothing ever evicted."""
+    """Prepare Redis."""
     own_folder(config.socket_dir, SOCKET_DIR_MODE)
     data = own_folder(config.data / "redis")
-    options = {
+    where = {
         "port": "0",
         "unixsocket": str(config.socket_dir / "redis.sock"),
         "unixsocketperm": "700",
-        "tcp-backlog": "511",
         "dir": str(data),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "daemonize": "no",
-        "loglevel": "notice",
     }
-    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return Server("redis", [redis_binary(), *arguments], None, signal.SIGTERM)
+    command = [redis_binary(), *redis_options(where | REDIS_SETTINGS)]
+    return Server("redis", command, None, signal.SIGTERM, partial(redis_ready, config.redis))
 
 
-def redis_ready(config: Config) -> bool:
+def redis_options(options: Mapping[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def redis_of_site(config: Config, both: Sites, name: str) -> Server:
+    """Prepare the Redis of one of two sites; the first one begins as the master."""
+    first = sites.REDIS[0]
+    its = {"requirepass": both.password, "masterauth": both.password}
+    if name != first:
+        its["replicaof"] = f"{sites.HOST} {both.ports[first]}"
+    # No wait for others that might want the same copy: there is one replica.
+    settings = REDIS_SETTINGS | {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}
+    return _redis_with_file(config, both, name, its, settings)
+
+
+def sentinel(config: Config, both: Sites, name: str) -> Server:
+    """Prepare one of the Sentinels that watch the two Redis and name the master."""
+    master, (first, second) = sites.MASTER, (f"{sites.HOST} {both.ports[name]}" for name in sites.REDIS)
+    its = {
+        "requirepass": both.password,
+        "sentinel sentinel-pass": both.password,
+        "sentinel monitor": f"{master} {first} {QUORUM}",
+        # It would find it by itself, but in 10 s only, in which it could not give it the master's work.
+        f"sentinel known-replica {master}": second,
+        f"sentinel auth-pass {master}": both.password,
+        f"sentinel down-after-milliseconds {master}": str(MASTER_DOWN_AFTER),
+        f"sentinel failover-timeout {master}": str(FAILOVER_TIMEOUT),
+    }
+    return _redis_with_file(config, both, name, its, {}, "--sentinel")
+
+
+def _redis_with_file(
+    config: Config, both: Sites, name: str, its: dict[str, str], settings: dict[str, str], *words: str
+) -> Server:
+    """One with settings, `its`, that failovers change while it runs: it writes them to the file of its own.
+
+    They are in it from the beginning, and so are the passwords: command lines are seen by everybody.
+    """
+    data = own_folder(config.data / name)
+    file = data / "redis.conf"
+    if not file.exists():
+        new = file.with_suffix(".new")
+        first = {"port": str(both.ports[name]), "bind": sites.HOST} | its
+        new.write_text("".join(f"{setting} {value}\n" for setting, value in first.items()))
+        new.replace(file)
+    command = [redis_binary(), str(file), *words, *redis_options({"dir": str(data)} | settings)]
+    ready = partial(redis_ready, both.url(name))
+    return Server(name, command, None, signal.SIGTERM, ready)
+
+
+def watched(both: Sites) -> tuple[bool, str]:
+    """Whether the Sentinels could give the master's work to the other Redis now; if not, why."""
+    try:
+        for name in sites.SENTINELS:
+            with _asking(both, name) as asked:
+                _, master = asked.sentinel_get_master_addr_by_name(sites.MASTER)
+                others = [*asked.sentinel_sentinels(sites.MASTER), *asked.sentinel_slaves(sites.MASTER)]
+            if [each["flags"] for each in others] != ["sentinel", "sentinel", "slave"]:
+                return False, f"{name} does not reach all others"
+        for name in sites.REDIS:
+            with _asking(both, name) as asked:
+                told: Any = asked.info("replication")
+            if both.ports[name] == master and told["role"] != "master":
+                return False, f"{name} is not the master yet"
+            if both.ports[name] != master and told.get("master_link_status") != "up":
+                return False, f"{name} is no replica yet"
+    except (redis.RedisError, OSError) as error:
+        return False, str(error)
+    return True, ""
+
+
+def _asking(both: Sites, server: str) -> redis.Redis:
+    return redis.Redis.from_url(both.url(server), socket_timeout=2, retry=None)
+
+
+def redis_ready(url: str) -> bool:
     """Whether it has loaded its data and answers."""
     try:
-        with redis.Redis.from_url(config.redis, socket_timeout=2, retry=None) as client:
+        with redis.Redis.from_url(url, socket_timeout=2, retry=None) as client:
             return bool(client.ping())
     except (redis.RedisError, OSError):
         return False

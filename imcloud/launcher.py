@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from imcloud import child
 
 LOG_MAX = 16 * 1024 * 1024  # bytes of DATA/log/NAME.log; then it becomes NAME.log.1, and the older one goes
@@ -26,6 +28,7 @@ LINE_MAX = 64 * 1024  # bytes; a longer line is cut into several
 TERMINAL_BACKLOG = 2000  # lines; when the terminal does not take them, further ones are in the files only
 BACKOFF_FIRST, BACKOFF_MAX = 0.2, 5.0  # s before a child that died is started again; doubled each time
 BACKOFF_FORGET = 30.0  # s of life after which the back-off begins anew
+KILLED_MAX = 10.0  # s that processes may take to die of SIGKILL
 REST = 1.0  # s between two looks whether a child that rests is to run again
 POLL = 0.05  # s
 
@@ -91,6 +94,7 @@ class Child:
 
     name: str
     command: list[str]
+    site: str = ""  # those of one site can be stopped together
     account: child.Account | None = None
     stop: signal.Signals = signal.SIGTERM
     patience: float = 10.0  # s from the stop signal to SIGKILL
@@ -100,6 +104,7 @@ class Child:
     started_at: float = 0.0
     backoff: float = BACKOFF_FIRST
     restart_at: float | None = None
+    stopped: bool = False  # with its site
 
     def signal_group(self, number: signal.Signals) -> None:
         """To the child and all its descendants; each child has a process group of its own."""
@@ -108,6 +113,17 @@ class Child:
                 os.killpg(self.process.pid, number)
             except ProcessLookupError:
                 pass
+
+
+def tree(which: Child) -> list[psutil.Process]:
+    """Its process and all that descend from it, the parents first. Some have process groups of their own."""
+    if which.process is None or which.process.poll() is not None:
+        return []
+    try:
+        root = psutil.Process(which.process.pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def exit_text(code: int) -> str:
@@ -163,6 +179,8 @@ class Launcher:
         """Start again what has died. To be called all the time, from the main thread."""
         now = time.monotonic()
         for each in self.children:
+            if each.stopped:
+                continue
             if each.restart_at is not None:
                 if now < each.restart_at:
                     continue
@@ -187,7 +205,29 @@ class Launcher:
             each.backoff = min(each.backoff * 2, BACKOFF_MAX)
 
     def pids(self) -> dict[str, int]:
-        return {each.name: each.process.pid for each in self.children if each.process}
+        return {each.name: each.process.pid for each in self.children if each.process and not each.stopped}
+
+    def stop(self, site: str) -> None:
+        """As if the power had gone there: all of a site die at once, and stay dead until they are resumed."""
+        its = [each for each in self.children if each.site == site]
+        victims = [process for each in its for process in tree(each)]
+        for victim in victims:
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                pass
+        for each in its:
+            each.stopped, each.restart_at, each.backoff = True, None, BACKOFF_FIRST
+            if each.process:
+                each.process.wait()
+        psutil.wait_procs(victims, KILLED_MAX)
+
+    def resume(self, site: str) -> None:
+        """Start again those of a site, in the order in which they were started first."""
+        for each in self.children:
+            if each.site == site and each.stopped:
+                each.stopped = False
+                self._spawn(each)
 
     def end(self, *groups: tuple[str, ...]) -> None:
         """End all children: group after group, each of them given by the beginnings of names."""

@@ -1,12 +1,14 @@
 """Django's settings, all of them made from imcloud.config."""
 
 import os
+import socket
 import sys
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
-from imcloud.config import BASE_DIR, read
+from imcloud import sites
+from imcloud.config import BASE_DIR, kombu_url, read, sentinel
 from imcloud.log_format import not_unavailable
 from imcloud.secret_file import made_once
 
@@ -21,8 +23,27 @@ QUERY_RATE = CONFIG.query_rate  # as above
 QUERY_BURST = CONFIG.query_burst
 SIGNATURE_WINDOW = CONFIG.signature_window  # s; 0: any
 SIGNATURE_ONCE = CONFIG.signature_once
+if CONFIG.sites == len(sites.NAMES):
+    sites.have(DATA_DIR)
 REDIS_URL = CONFIG.redis
-BROKER_URL = CONFIG.broker
+REDIS_SENTINEL = sentinel(REDIS_URL)  # None: one server
+BROKER_URL = kombu_url(CONFIG.broker)
+BROKER_SENTINEL = sentinel(CONFIG.broker)
+# How Sentinels are asked. Without an answer the next one is: so no second try.
+SENTINEL_OPTIONS = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}  # s
+# A site that loses its power does not say so: a connection on which nothing is acknowledged any more is ended
+# within 5 s. Without that, a gateway that only listens would do so for a quarter of an hour.
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (
+        ("TCP_KEEPIDLE", 2),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 5000),  # ms
+    )
+    if hasattr(socket, name)  # Linux has them all
+}
+MASTER_OPTIONS = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
 PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
 SECRET_KEY = CONFIG.secret_key or made_once(DATA_DIR / "secret_key")
 DEBUG = CONFIG.debug
@@ -105,18 +126,7 @@ CHANNEL_LAYERS = {
     "default": {
         # Publish/subscribe: one PUBLISH reaches every gateway, where the list-based layer would store a copy
         # for each and fetch it in three round trips. What it may lose are hints; see apps.routing.feed.
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {
-            "hosts": [
-                # s
-                {
-                    "address": REDIS_URL,
-                    "socket_timeout": 5,
-                    "socket_connect_timeout": 2,
-                    "health_check_interval": 5,
-                }
-            ]
-        },
+        "BACKEND": "apps.routing.redis_clients.ChannelLayer",
     }
 }
 

@@ -1,7 +1,6 @@
 """What tests share: a data folder of their own, embedded servers, a whole running stack."""
 
 import contextlib
-import functools
 import os
 import shutil
 import subprocess
@@ -120,19 +119,12 @@ def servers() -> Iterator[Config]:
     config = read(os.environ)
     processes: list[tuple[embedded.Server, subprocess.Popen[bytes]]] = []
     try:
-        for server, ready in (
-            (embedded.postgres(config), embedded.postgres_ready),
-            (embedded.redis_server(config), embedded.redis_ready),
-        ):
+        for server in (embedded.postgres(config), embedded.redis_server(config)):
             with open(DATA / f"{server.name}.log", "wb") as log:
                 command = child.command_line(server.command, server.account, server.stop)
                 process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             processes.append((server, process))
-            wait_for(
-                functools.partial(ready, config),
-                60,
-                f"{server.name} did not start: {DATA}/{server.name}.log",
-            )
+            wait_for(server.ready, 60, f"{server.name} did not start: {DATA}/{server.name}.log")
         yield config
     finally:
         for server, process in reversed(processes):

@@ -167,8 +167,10 @@ def change_state(point: AccessPoint, state: str) -> str:
 
 
 @transaction.atomic
-def arrange(ports: Sequence[int]) -> list[str]:
+def arrange(ports: Sequence[int], sites: Sequence[str] = ()) -> list[str]:
     """Have an access point for each gateway of this machine, by its port; their names, the first one first.
+
+    `sites` says where each is, if they are not all at one site.
 
     What an operator has set is left: an address with a host, state, weight, limit, site, region.
     """
@@ -181,10 +183,10 @@ def arrange(ports: Sequence[int]) -> list[str]:
         ours.filter(pk=left.pk).delete()  # whether others are up, too: theirs are made next
     cluster = Cluster.objects.order_by("pk")[0]
     known = {point.name: point for point in ours}
-    for name, port in zip(names, ports, strict=True):
+    for place, (name, port) in enumerate(zip(names, ports, strict=True)):
         address = f":{port}" if len(ports) > 1 else ""
         if (point := known.get(name)) is None:
-            defaults = {"cluster": cluster, "address": address}
+            defaults = {"cluster": cluster, "address": address} | ({"site": sites[place]} if sites else {})
             made, is_new = AccessPoint.objects.get_or_create(name=name, defaults=defaults)
             if is_new:
                 command_line.log_addition(made)

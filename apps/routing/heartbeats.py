@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypedDict
 
 import msgpack
 import redis
-from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from apps.routing import redis_clients
 
 NODES = "imcloud:nodes"  # hash: node -> its latest beat, INCARNATION:COUNTER, or LEFT
 LEFT = b""  # in place of a beat: it has ended in order, and nobody needs to wait for its next one
@@ -56,11 +57,8 @@ class Report(TypedDict):
 
 def connect() -> redis.Redis:
     """A client that tells soon when Redis is away."""
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
+    return redis_clients.client(
+        socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
     )
 
 

@@ -92,6 +92,7 @@ class Flight:
 
     __slots__ = (
         "attempt",
+        "copies",
         "heard",
         "left_at",
         "number",
@@ -112,6 +113,7 @@ class Flight:
         # The first publish adds one. Above 0, the node looks for what an earlier try has stored.
         self.attempt = 0 if any(pending.tried for pending in pendings) else -1
         self.retry_at = 0.0
+        self.copies = 0  # that the broker took
         self.heard = False  # the broker took the latest copy
 
 
@@ -204,7 +206,7 @@ class Lane:
         if flight.attempt:
             metrics.LANE_RESENT.add(1, self.kind)
         flight.heard = False
-        flight.retry_at = time.monotonic() + RESEND * (flight.attempt + 1)
+        flight.retry_at = time.monotonic() + RESEND * (flight.copies + 1)
         expires = time.time_ns() // 1_000_000 + int(EXPIRES * 1000)
         lanes = self._lanes
         batch = Batch(
@@ -221,6 +223,8 @@ class Lane:
             flight.retry_at = time.monotonic() + RETRY
             metrics.LANE_UNPUBLISHED.add(1, self.kind)
             logger.warning("%s: batch %d not published: %s", self._queue, flight.number, error)
+        else:
+            flight.copies += 1
 
     def answered(self, number: int, answers: list[Answer]) -> bool:
         """Resolve some of a batch's answers. The batch is over when all queries are answered, or at once when

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgpack
 import redis
-from django.conf import settings
+
+from apps.routing import redis_clients
 
 GATEWAYS = "imcloud:gateways"  # sorted set: gateway -> ms of its last beat
 BEAT = 1.0  # s
@@ -56,7 +57,7 @@ class Session:
 @functools.cache
 def client() -> redis.Redis:
     """This process's Redis client; its pool is safe for threads."""
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    return redis_clients.client(socket_timeout=2, socket_connect_timeout=2)
 
 
 def live_gateways() -> list[str]:

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 
 from apps.accounts import webhooks
 from apps.accounts.directory import directory
-from apps.routing import access_points, heartbeats, hints, metrics, presence
+from apps.routing import access_points, heartbeats, hints, metrics, presence, redis_clients
 from apps.routing.draining import Drain
 from apps.routing.envelope import Answer, Hint, Request, feed_group
 from apps.routing.feed import Feed
@@ -101,8 +101,7 @@ class Process:
         self.feeds: dict[str, Feed] = {}
         self._road_at: dict[str, float] = {}  # SET -> monotonic s at which the last message came back
         self._layer = get_channel_layer()
-        self._redis = aioredis.Redis.from_url(
-            settings.REDIS_URL,
+        self._redis = redis_clients.async_client(
             socket_timeout=2,
             socket_connect_timeout=2,
             retry=Retry(NoBackoff(), 0),  # the next beat is the next try

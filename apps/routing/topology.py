@@ -248,14 +248,23 @@ def adopt_new_methods() -> None:
 
 
 @transaction.atomic
-def bootstrap(sets: int = 1, nodes: int = 1) -> None:
-    """Create the first cluster with its SETs, nodes and access point, once; what exists is left as it is."""
+def bootstrap(
+    sets: int = 1, nodes: int = 1, databases: Mapping[str, str] | None = None, site: str = "local"
+) -> None:
+    """Create the first cluster with its SETs, nodes and access point, once; what exists is left as it is.
+
+    `databases` are the URLs of SETs' logs that are not where the setting says, `site` is the access point's.
+    """
     if Cluster.objects.exists():
         return
     cluster = Cluster.objects.create(name=FIRST_CLUSTER)
     # With one node, one of two workers takes the lane's next try while the other one is started again.
     least = 2 if nodes == 1 else 1
-    made = [ServerSet.objects.create(cluster=cluster, name=f"set{n}") for n in range(1, sets + 1)]
+    urls = databases or {}
+    made = [
+        ServerSet.objects.create(cluster=cluster, name=name, database=urls.get(name, ""))
+        for name in (f"set{n}" for n in range(1, sets + 1))
+    ]
     for number in range(sets * nodes):
         node = Node.objects.create(server_set=made[number // nodes], name=f"MSG_NODE{number + 1}")
         Actor.objects.bulk_create(default_actors(node, least))
@@ -263,4 +272,4 @@ def bootstrap(sets: int = 1, nodes: int = 1) -> None:
         Slot(cluster=cluster, number=number, server_set=server_set)
         for number, server_set in share_out(cluster, made).items()
     )
-    AccessPoint.objects.create(cluster=cluster, name=FIRST_ACCESS_POINT)
+    AccessPoint.objects.create(cluster=cluster, name=FIRST_ACCESS_POINT, site=site)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bench.stack import free_port, running
+from imcloud import sites
 from imcloud.config import Config
 from tests.conftest import ROOT, WholeStack, wait_for
 
@@ -49,6 +50,40 @@ def test_gateways_beyond_the_last_port_are_refused(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
         "CommandError: IMCLOUD_PORT 65535 leaves no room for 3 gateways: 65535 is the last port."
+    ]
+
+
+def test_a_data_folder_of_two_sites_is_not_started_as_one_nor_the_other_way_round(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    (one / "postgres").mkdir(parents=True)
+    sites.have(two)
+    refused = run(two)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"CommandError: {two} holds two sites: start it with SITES=2 (IMCLOUD_SITES=2), or set IMCLOUD_DATA "
+        "to another folder."
+    ]
+    refused = run(one, SITES="2")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"CommandError: {one} holds one site: start it without SITES=2 (IMCLOUD_SITES=1), or set "
+        "IMCLOUD_DATA to another folder, in which two are made."
+    ]
+    assert {path.name for path in one.iterdir()} == {"postgres", "secret_key"}
+
+
+def test_a_port_of_two_sites_that_is_taken_is_named(tmp_path: Path) -> None:
+    sites.have(tmp_path)
+    made = sites.of(tmp_path)
+    assert made is not None
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", made.ports["redis-b"]))
+        taken.listen()
+        refused = run(tmp_path, SITES="2")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"CommandError: redis-b cannot listen on port {made.ports['redis-b']}, which is its own since the "
+        "first start: Address already in use. End what listens there."
     ]
 
 

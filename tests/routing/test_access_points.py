@@ -194,6 +194,15 @@ def test_a_gateway_that_takes_no_more_redirects_while_another_one_takes_them(
     assert access_points.admission("unknown", 10**6) == ConnStatus.ACCEPTED
 
 
+def test_run_arranges_access_points_of_two_sites_and_leaves_the_site_that_an_operator_set(
+    cluster: Cluster,
+) -> None:
+    point(cluster, "gateway", site="elsewhere")
+    access_points.arrange(range(8000, 8004), ["a", "b", "a", "b"])
+    sites = dict(AccessPoint.objects.values_list("name", "site"))
+    assert sites == {"gateway": "elsewhere", "gateway-2": "b", "gateway-3": "a", "gateway-4": "b"}
+
+
 def test_run_arranges_one_access_point_a_gateway_and_leaves_what_an_operator_set(cluster: Cluster) -> None:
     def addresses() -> dict[str, str]:
         return dict(AccessPoint.objects.order_by("pk").values_list("name", "address"))

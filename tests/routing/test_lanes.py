@@ -204,6 +204,26 @@ async def test_an_unanswered_batch_goes_again_under_the_same_uids(
     assert (first.number, first.requests) == (second.number, second.requests)
 
 
+async def test_tries_that_the_broker_did_not_take_do_not_put_off_the_next_copy(
+    queues: dict[str, Queue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY", 0.0)
+    gateway = Gateway(snapshot(ONE))
+    with monkeypatch.context() as away:
+        away.setitem(current_app.conf, "broker_write_url", "redis://127.0.0.1:1")
+        gateway.send("a")
+        await asyncio.sleep(0)
+        (flight,) = (its for lane in gateway.lanes._lanes.values() for its in lane._flights.values())
+        while flight.attempt < 3:
+            gateway.lanes.sweep()
+            await asyncio.sleep(0.005)
+    while not flight.heard:
+        gateway.lanes.sweep()
+        await asyncio.sleep(0.005)
+    assert (await queues["ONE"].batch()).attempt == flight.attempt >= 3
+    assert flight.retry_at - time.monotonic() <= module.RESEND
+
+
 async def test_after_a_change_messages_wait_for_those_before_them_and_keep_their_order(
     queues: dict[str, Queue],
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apps.accounts import command_line
 from apps.routing import topology
-from apps.routing.models import Actor, Cluster, Node, ServerSet, Slot, State
+from apps.routing.models import AccessPoint, Actor, Cluster, Node, ServerSet, Slot, State
 from apps.routing.placement import SLOTS
 from apps.routing.topology import NodeEntry, SetEntry, Snapshot, read_snapshot
 
@@ -32,6 +32,14 @@ def test_a_new_installation_serves_every_slot_and_method(installed: Snapshot) ->
         for method in installed.messages | installed.queries:
             node = installed.node_for(server_set, "alice", method)
             assert node is not None and node.server_set == server_set
+
+
+def test_a_new_installation_of_two_sites_has_databases_and_a_gateway_where_it_is_told(db: None) -> None:
+    topology.bootstrap(sets=3, databases={"set1": "postgresql://a/1", "set2": "postgresql://b/2"}, site="a")
+    topology.bootstrap(sets=3, databases={"set3": "postgresql://c/3"}, site="c")  # once made, it is left
+    kept = dict(ServerSet.objects.values_list("name", "database"))
+    assert kept == {"set1": "postgresql://a/1", "set2": "postgresql://b/2", "set3": ""}
+    assert list(AccessPoint.objects.values_list("name", "site")) == [("gateway", "a")]
 
 
 def test_nobody_can_change_a_snapshot(installed: Snapshot) -> None:

@@ -53,7 +53,8 @@ def _check_empty(server_set: str, standby: psycopg.Connection[object]) -> None:
 
 def migrate(server_set: str, url: str) -> None:
     """Have a SET's tables in its standby, which is read-only to everybody who does not say otherwise."""
-    writable = f"{url}{'&' if urlsplit(url).query else '?'}{urlencode({'options': shipping.WRITING}, quote_via=quote)}"
+    options = urlencode({"options": shipping.WRITING}, quote_via=quote)
+    writable = f"{url}{'&' if urlsplit(url).query else '?'}{options}"
     alias = databases.register(f"{server_set}.standby", writable)
     try:
         call_command("migrate", database=alias, verbosity=0, interactive=False, skip_checks=True)
