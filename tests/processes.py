@@ -121,11 +121,11 @@ class OwnPostgres:
             resource.setrlimit(resource.RLIMIT_FSIZE, own)
 
     def is_ready(self) -> bool:
-        return embedded.postgres_ready(self._config)
+        return embedded.postgres_ready(self.url("postgres"))
 
     def url(self, database: str) -> str:
         """Of a database in it."""
-        return embedded.server_url(self._config).replace("/postgres?", f"/{database}?")
+        return self._config.embedded_database("postgres", database)
 
     def kill(self) -> None:
         """All of its processes, at once."""

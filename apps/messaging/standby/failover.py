@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -24,10 +25,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from psycopg import sql
+from redis import RedisError
 
 from apps.messaging.log import Unavailable
 from apps.messaging.standby import beginning, journal, rejoining, shipping
-from apps.routing import databases, placement
+from apps.routing import databases, placement, presence
 from apps.routing.models import Durability, Failover, HealthEvent, ServerSet, Slot
 from apps.routing.topology import topology
 
@@ -47,6 +49,7 @@ class Outlook:
     head: int | None  # seq of the primary's newest message; None: it does not answer
     lost: int | None  # messages that the primary alone has; None: it does not answer
     reason: str  # why it is not possible; empty when it is
+    behind: str = ""  # how far the standby was behind when that could be measured last
 
     def __str__(self) -> str:
         if self.reason:
@@ -54,7 +57,7 @@ class Outlook:
         if self.lost is None:
             return (
                 f"The standby has everything up to seq {self.position}. The primary does not answer: "
-                "what it has behind that is missing until it is back, and is appended then."
+                f"what it has behind that is missing until it is back, and is appended then.{self.behind}"
             )
         missing = "1 message" if self.lost == 1 else f"{self.lost} messages"
         return f"The standby has everything up to seq {self.position}; {missing} would be missing."
@@ -83,7 +86,24 @@ def outlook(server_set: str) -> Outlook:
             ((lost,),) = primary.execute(query, (position,)).fetchall()
     except psycopg.Error:
         pass
-    return Outlook(position, head, lost, "")
+    return Outlook(position, head, lost, "", "" if lost is not None else _last_behind(server_set))
+
+
+def behind_key(server_set: str) -> str:
+    """Redis: "messages ms", how far the standby was behind, and when."""
+    return f"imcloud:behind:{server_set}"
+
+
+def _last_behind(server_set: str) -> str:
+    try:
+        told: Any = presence.client().get(behind_key(server_set))
+    except (RedisError, OSError):
+        return ""
+    if told is None:
+        return ""
+    rows, at = map(int, told.split())
+    when = timezone.localtime(datetime.fromtimestamp(at / 1000, UTC))
+    return f" At {when:%H:%M:%S} the standby was {rows} messages behind."
 
 
 def begin(server_set: str, *, planned: bool, asked_by: str, automatic: bool = False) -> Failover:

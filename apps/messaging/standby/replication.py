@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import NamedTuple
@@ -9,12 +10,13 @@ from typing import NamedTuple
 import psycopg
 from celery import current_app
 from django.db import DatabaseError, close_old_connections
+from redis import RedisError
 
 from apps.messaging import log
 from apps.messaging.log import Unavailable
 from apps.messaging.standby import failover, journal, shipping
 from apps.messaging.standby.shipping import Shipped, StandbyAway
-from apps.routing import metrics
+from apps.routing import metrics, presence
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -119,6 +121,8 @@ def measure() -> None:
             continue
         metrics.REPLICATION_WAITING.put(found.rows, name)
         metrics.REPLICATION_LAG.put(found.seconds, name)
+        with contextlib.suppress(RedisError, OSError):
+            presence.client().set(failover.behind_key(name), f"{found.rows} {log.now()}")
 
 
 def _ship(server_set: str) -> Shipped:

@@ -221,7 +221,7 @@ class Run:
         topology.bootstrap(self.config.sets, nodes, urls, sites.NAMES[0])
 
     def _migrate_standby(self, server_set: str, url: str) -> None:
-        """A start does not wait for a standby that is away; `sets migrate` brings its tables up to date later."""
+        """A start does not wait for a standby that is away: `sets migrate` does this later."""
         from apps.messaging.standby import adding
 
         try:
