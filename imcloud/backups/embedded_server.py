@@ -34,8 +34,7 @@ def running(config: Config, *, new: bool) -> Iterator[None]:
     (config.data / "log").mkdir(exist_ok=True)
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for server in servers:
-            processes.append(_start(config, server))
+        processes += [_start(config, server) for server in servers]
         for server, process in zip(servers, processes, strict=True):
             _wait_for(config, server, process)
         yield

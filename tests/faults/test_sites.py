@@ -20,7 +20,7 @@ RATE = 60  # messages a second
 RING = ["set1"] * 3 + ["set2"] * 3
 BACK_SECONDS = 30.0
 SETTLE_SECONDS = 30.0
-CHAT_SECONDS = 2.0  # between two commands
+CHAT_SECONDS = 1.0  # between two commands
 # Users' own gateways die with site A; what comes back from its database is shown behind what was sent later.
 LATE = {"inversions"}
 
