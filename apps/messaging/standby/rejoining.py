@@ -87,6 +87,11 @@ def _append(server_set: str, entries: Sequence[Entry]) -> int:
 
     try:
         return its.run(work, within=WITHIN)
+    except log.Denied as denied:
+        # What it would change is changed, or gone, by now.
+        logger.warning("%s: %d changes of its old primary have no effect", server_set, len(denied.statuses))
+        left = [entry for i, entry in enumerate(entries) if i not in denied.statuses]
+        return _append(server_set, left) if left else 0
     except log.Elsewhere as moved:
         here = [entry for i, entry in enumerate(entries) if i not in moved.indexes]
         appended = _append(server_set, here) if here else 0
