@@ -129,11 +129,12 @@ def pulled(server_set: str, name: str) -> list[Shown]:
 
 
 @contextmanager
-def away(server_set: str) -> Iterator[None]:
-    """While its database takes no connections."""
-    name = str(conninfo_to_dict(databases.url(server_set))["dbname"])
+def away(database: str) -> Iterator[None]:
+    """While a database, named by its SET or by its URL, takes no connections."""
+    url = databases.url(database) if database in SETS else database
+    name = str(conninfo_to_dict(url)["dbname"])
     allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    with psycopg.connect(databases.url(server_set), dbname="postgres", autocommit=True) as admin:
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as admin:
         admin.execute(allow.format(sql.Identifier(name), False))
         try:
             admin.execute(
@@ -142,4 +143,6 @@ def away(server_set: str) -> Iterator[None]:
             yield
         finally:
             admin.execute(allow.format(sql.Identifier(name), True))
-            connections[server_set].close()  # it is broken
+            for server_set in SETS:
+                if databases.url(server_set) == url:
+                    connections[server_set].close()  # it is broken

@@ -1,7 +1,6 @@
 """Set1 with a standby of its own, and what is asked of both."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -16,24 +15,6 @@ from apps.messaging.standby import adding, failover, journal, shipping
 from apps.routing import databases
 from apps.routing.models import Failover, ServerSet
 from apps.routing.topology import topology
-
-
-@contextmanager
-def away(url: str) -> Iterator[None]:
-    """While the database takes no connections."""
-    name = str(conninfo_to_dict(url)["dbname"])
-    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    with psycopg.connect(url, dbname="postgres", autocommit=True) as admin:
-        admin.execute(allow.format(sql.Identifier(name), False))
-        try:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
-            )
-            yield
-        finally:
-            admin.execute(allow.format(sql.Identifier(name), True))
-            if name == "set1":
-                connections["set1"].close()  # it is broken
 
 
 class Two:

@@ -20,9 +20,9 @@ from django.utils import timezone
 from apps.messaging.standby import drawing, failover, page
 from apps.messaging.tasks import compare_standby
 from apps.routing.models import Comparison, Durability, Failover, HealthEvent, ServerSet
-from tests.messaging.conftest import user
+from tests.messaging.conftest import away, user
 from tests.messaging.sending import say
-from tests.messaging.standby.conftest import Two, away
+from tests.messaging.standby.conftest import Two
 
 PAGE = "/admin/routing/failover/standby/"
 ALICE, BOB = user("set1"), user("set1", but=user("set1"))

@@ -13,9 +13,9 @@ from apps.messaging.log import Log
 from apps.messaging.standby import comparing
 from apps.messaging.standby.comparing import Result
 from apps.routing.models import Comparison
-from tests.messaging.conftest import entry, user
+from tests.messaging.conftest import away, entry, user
 from tests.messaging.sending import group_of, join, say
-from tests.messaging.standby.conftest import Two, away
+from tests.messaging.standby.conftest import Two
 
 ALICE, BOB = user("set1"), user("set1", but=user("set1"))
 ROWS = 300

@@ -19,9 +19,9 @@ from apps.routing.envelope import FROM_OLD_LOG, Request, first_seq
 from apps.routing.models import Failover, ServerSet
 from apps.routing.protocol.im_pb2 import DownStreamMessages, SyncRequestMsg
 from apps.routing.topology import topology
-from tests.messaging.conftest import entry, user
+from tests.messaging.conftest import away, entry, user
 from tests.messaging.sending import group_of, history, join, say
-from tests.messaging.standby.conftest import Two, away
+from tests.messaging.standby.conftest import Two
 
 ALICE, BOB = user("set1"), user("set1", but=user("set1"))
 

@@ -15,9 +15,9 @@ from apps.messaging.standby.shipping import StandbyAway
 from apps.routing.envelope import Request
 from apps.routing.models import ServerSet
 from apps.routing.topology import topology
-from tests.messaging.conftest import entry, user
+from tests.messaging.conftest import away, entry, user
 from tests.messaging.sending import group_of, join, say
-from tests.messaging.standby.conftest import Two, away, make_empty
+from tests.messaging.standby.conftest import Two, make_empty
 
 ALICE, BOB = user("set1"), user("set1", but=user("set1"))
 

@@ -10,9 +10,9 @@ from apps.routing import observing
 from apps.routing.models import Failover, HealthEvent, ServerSet
 from apps.routing.observing import Observer
 from apps.routing.topology import topology
-from tests.messaging.conftest import user
+from tests.messaging.conftest import away, user
 from tests.messaging.sending import say
-from tests.messaging.standby.conftest import Two, away
+from tests.messaging.standby.conftest import Two
 
 ALICE, BOB = user("set1"), user("set1", but=user("set1"))
 PROBES = 2
