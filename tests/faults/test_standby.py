@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -19,7 +19,6 @@ import pytest
 from bench.stack import Stack, running
 from bench.tokens import App
 from bench.traffic import Traffic
-from tests.conftest import wait_for
 from tests.faults.test_cluster import homes_of
 from tests.processes import OwnPostgres
 
@@ -31,14 +30,18 @@ BACK_SECONDS = 15.0  # from the failover's begin to the first answers
 STALL_SECONDS = 20.0
 SETTLE_SECONDS = 30.0
 FOLLOWS_SECONDS = 30.0
-KEEPS_UP_SECONDS = 2.0
+KEEPS_UP = 200  # messages that the standby may be behind
 KILLS = 20
+LOOK_SECONDS = 0.3
 LATE = ("inversions",)  # of `local`: what comes back from an old primary comes behind what was sent later
 
 
 async def until(condition: Callable[[], Any], seconds: float, failure: str) -> None:
     """While users go on chatting; AssertionError when it is not so within the time."""
-    await asyncio.to_thread(wait_for, condition, seconds, failure)
+    give_up_at = time.monotonic() + seconds
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < give_up_at, failure
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 class Site:
@@ -47,17 +50,37 @@ class Site:
     def __init__(self, stack: Stack, server: OwnPostgres) -> None:
         self.stack, self.server = stack, server
 
-    def state(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.stack.manage("replication", "status", "--json"))
+    def asked(self, query: LiteralString) -> tuple[Any, ...]:
+        """One row of the control database. A command for it would take a second of a core."""
+        with psycopg.connect(self.stack.describe()["database_url"]) as control:
+            found = control.execute(query).fetchone()
+        assert found is not None
         return found
 
-    def follows(self) -> bool:
-        state = self.state()
-        return not state["problem"] and state["failover"] is None
+    def let_fail_over(self, *, by_itself: bool) -> None:
+        with psycopg.connect(self.stack.describe()["database_url"]) as control:
+            control.execute(
+                "UPDATE routing_serverset SET automatic_failover = %s, probes = 3 WHERE name = 'set1'",
+                (by_itself,),
+            )
 
-    def keeps_up(self) -> bool:
-        state = self.state()
-        return not state["problem"] and float(str(state["seconds"])) < KEEPS_UP_SECONDS
+    def is_degraded(self) -> bool:
+        return self.asked("SELECT degraded_at FROM routing_serverset WHERE name = 'set1'") != (None,)
+
+    def follows(self) -> bool:
+        """The standby is the primary's, and keeps up."""
+        primary, standby, epoch = self.asked(
+            "SELECT database, standby, epoch FROM routing_serverset WHERE name = 'set1'"
+        )
+        under_way = "SELECT count(*) FROM routing_failover WHERE step NOT IN ('done', 'cancelled')"
+        if not standby or self.asked(under_way) != (0,):
+            return False
+        primary = primary or self.stack.describe()["set_database_url"].format(set="set1")
+        try:
+            heads = [head(url) for url in (primary, standby)]
+        except psycopg.Error:
+            return False
+        return all(its == epoch for _, its in heads) and heads[0][0] - heads[1][0] < KEEPS_UP
 
     def compare(self) -> int:
         """Rows that differ."""
@@ -69,20 +92,18 @@ class Site:
     async def home(self) -> None:
         """The primary is in the server of its own again, with the standby in the stack's."""
         await until(self.follows, FOLLOWS_SECONDS, "the old primary does not follow")
-        place = await self.run("shell", "-c", WHERE)
-        if "own" not in place:
+        (primary,) = self.asked("SELECT database FROM routing_serverset WHERE name = 'set1'")
+        if "/own/" not in primary:
             await self.run("sets", "failback", "set1")
             await until(self.follows, FOLLOWS_SECONDS, "the old primary does not follow")
 
 
-AUTOMATIC = """
-from apps.routing.models import ServerSet
-ServerSet.objects.filter(name="set1").update(automatic_failover={}, probes=3)
-"""
-WHERE = """
-from apps.routing.models import ServerSet
-print("own" if "/own/" in ServerSet.objects.get(name="set1").database else "stack")
-"""
+def head(url: str) -> tuple[int, int]:
+    """seq and epoch"""
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        found = connection.execute("SELECT seq, epoch FROM messaging_head").fetchone()
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +183,12 @@ def test_with_standby_durability_a_dead_primary_is_not_missed(site: Site) -> Non
 
 def test_with_local_durability_what_was_missing_is_there_when_the_old_primary_is_back(site: Site) -> None:
     async def scenario() -> None:
-        await site.run("shell", "-c", AUTOMATIC.format(True))
+        site.let_fail_over(by_itself=True)
         async with chatting(site, LATE) as traffic:
             await asyncio.sleep(2)  # then observers have looked
             async with dying(site, traffic, automatic=True):
                 await asyncio.sleep(1)
-            await site.run("shell", "-c", AUTOMATIC.format(False))
+            site.let_fail_over(by_itself=False)
             await site.run("sets", "confirm", "set1")
             await site.home()
         assert await asyncio.to_thread(site.compare) == 0
@@ -184,7 +205,7 @@ def test_replication_that_is_killed_again_and_again_brings_everything_once(site:
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.to_thread(cut_off, site)
                 await asyncio.sleep(random.uniform(0.1, 0.4))
-            await until(site.keeps_up, FOLLOWS_SECONDS, "the standby is behind")
+            await until(site.follows, FOLLOWS_SECONDS, "the standby is behind")
         assert await asyncio.to_thread(site.compare) == 0
 
     asyncio.run(scenario())
@@ -217,11 +238,11 @@ def test_a_standby_whose_disk_is_full_is_waited_for_or_not_as_was_asked(site: Si
         async with chatting(site) as traffic:
             site.server.kill()
             site.server.start(file_size=1 << 20)
-            await until(lambda: site.state()["degraded"], STALL_SECONDS, "it still waits for its standby")
+            await until(lambda: site.is_degraded(), STALL_SECONDS, "it still waits for its standby")
             await traffic.reaches_everybody(STALL_SECONDS)
             await asyncio.to_thread(site.server.kill)
             site.server.start()
-            await until(lambda: not site.state()["degraded"], FOLLOWS_SECONDS, "the standby is not back")
+            await until(lambda: not site.is_degraded(), FOLLOWS_SECONDS, "the standby is not back")
         await site.run("sets", "durability", "set1", "local")
         await site.home()
         assert await asyncio.to_thread(site.compare) == 0
