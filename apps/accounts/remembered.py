@@ -42,9 +42,7 @@ class Keeper:
         try:
             if not _is_kept(self._name, value):
                 _write(self._name, value)
-        except (
-            Exception
-        ) as error:  # a full disk, a value that cannot be written: only a later start misses it
+        except Exception as error:  # a full disk, …: only a later start misses it
             logger.warning("%s: not written for later: %s", self._name, error)
         self._written = value
         self._next_at = time.monotonic() + max(EVERY, SHARE * (time.monotonic() - began))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 from django.core.exceptions import ValidationError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from apps.messaging import log
@@ -172,31 +172,52 @@ def test_a_page_that_was_at_the_site_that_was_cut_off_is_another_device_later(tw
     assert first and page.pull() == []
 
 
-@given(st.lists(st.sampled_from(["say", "say", "pull 0", "pull 1", "ship", "lose", "rejoin"]), max_size=25))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ACTIONS = ["say", "say", "pull 0", "pull 1", "ship", "lose", "rejoin", "old say", "old pull"]
+
+
+@given(st.lists(st.sampled_from(ACTIONS), max_size=25))
+@example(["say", "ship", "lose", "say", "old say", "old pull", "say", "pull 0", "old say", "rejoin", "say"])
+@example(
+    ["say", "lose", "old pull", "old say", "rejoin", "lose", "old say", "old pull", "say", "rejoin", "lose"]
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_every_device_gets_every_message_once(two: Two, actions: list[str]) -> None:
+    """The last device is at the old primary's site, which is cut off from a failover until it rejoins."""
     say(ALICE, BOB)  # what earlier examples have left is read first
     rejoined(two)
-    devices = [Device(BOB, f"device {n}") for n in range(3)]
+    devices = [Device(BOB, f"device {n}") for n in range(4)]
+    *_, there = devices
     for device in devices:
         device.pull()
     got: list[list[str]] = [[] for _ in devices]
     uids = []
+    was_cut_off = False
     for action in actions:
+        is_cut_off = Failover.objects.exclude(step__in=failover.OVER).exists()
         if action == "say":
             uids.append(say(ALICE, BOB))
         elif action == "ship":
             with suppress(StandbyAway):
                 two.ship()
-        elif action == "lose":
-            if not Failover.objects.exclude(step__in=failover.OVER).exists():
-                lose_primary(two)
+        elif action == "lose" and not is_cut_off:
+            if was_cut_off:
+                got[-1] += there.pull(FROM_OLD_LOG)
+            lose_primary(two)
+            was_cut_off = False
         elif action == "rejoin":
             rejoined(two)
-        else:
+        elif action.startswith("old") and is_cut_off:
+            with cut_off(two) as old, old():
+                if action == "old say":
+                    uids.append(say(ALICE, BOB))
+                else:
+                    got[-1] += there.pull()
+                    was_cut_off = True
+        elif action.startswith("pull"):
             number = int(action[-1])
             got[number] += devices[number].pull()
     rejoined(two)
+    got[-1] += there.pull(FROM_OLD_LOG if was_cut_off else 0)
     for device, its in zip(devices, got, strict=True):
         its += device.pull()
         assert sorted(its) == sorted(uids)
