@@ -143,13 +143,17 @@ class Quotas:
             self._news.set()
 
     def _run(self) -> None:
+        failing = False
         while True:
             self._news.wait(BEAT)  # connections are announced again before they are taken for gone
             self._news.clear()
             try:
                 self.exchange()
+                failing = False
             except Exception:
-                logger.exception("quotas: not exchanged")  # and tried again: the thread has to go on
+                if not failing:
+                    logger.exception("quotas: not exchanged")
+                failing = True  # and tried again: the thread has to go on
             time.sleep(EVERY if self._reached else BEAT)
 
     def exchange(self) -> None:

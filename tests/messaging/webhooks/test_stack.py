@@ -21,7 +21,8 @@ PATIENCE = 60.0  # s; the first webhook workers have to start
 HOOKS = """
 from apps.accounts.models import Tenant, Webhooks
 tenant = Tenant.objects.get(app_key={key!r})
-Webhooks.objects.filter(tenant=tenant).delete()
+for webhooks in Webhooks.objects.filter(tenant=tenant):
+    webhooks.delete()  # a queryset's own would tell no process
 if {url!r}:
     urls = {{name + "_url": {url!r} + name for name in ("messages", "online", "judge")}}
     Webhooks.objects.create(tenant=tenant, judge_classes="RC:TxtMsg", **urls)
