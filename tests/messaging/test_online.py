@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from apps.messaging import log, online_status, slot_moves
 from apps.messaging.log import Log
 from apps.messaging.methods import online
-from apps.routing import presence
+from apps.routing import databases, presence
 from apps.routing.hints import Signal
 from apps.routing.protocol import im_pb2 as im
 from apps.routing.protocol.packets import AckStatus
@@ -275,9 +275,10 @@ def test_a_set_that_is_away_makes_the_call_fail_and_the_next_try_makes_it_whole(
     gateway: Gateway, told: Told, own_sets: dict[str, Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.messaging.own_state.WITHIN", 0.1)
-    own_sets["set2"].close()
+    url = databases.url
     with monkeypatch.context() as broken:
-        broken.setattr("apps.routing.databases.url", lambda name: f"postgresql://127.0.0.1:1/{name}")
+        away = "postgresql://127.0.0.1:1/set2"
+        broken.setattr("apps.routing.databases.url", lambda name: away if name == "set2" else url(name))
         wanted = im.UpdateUserSubReq(subType=1, opType=0, expiry=3600, subUsers=details(BOB))
         assert ask(ALICE, "updUserSub", wanted).status == AckStatus.BUSY
     assert watched_by(ALICE) == {BOB: 0}

@@ -11,9 +11,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from apps.accounts.admin import ReadOnlyAdmin
+from apps.messaging.models import ChangedRow, Epoch, EpochMark
 from apps.messaging.standby.drawing import shown
 from apps.messaging.standby.page import FOLDER, StandbyPage
 from apps.routing.models import Comparison, Failover
+from apps.routing.set_tables import OfASet
 
 
 @admin.register(Failover)
@@ -97,3 +99,24 @@ class ComparisonAdmin(ReadOnlyAdmin):
     @admin.display(description="result")
     def as_json(self, comparison: Comparison) -> str:
         return format_html("<pre>{}</pre>", json.dumps(comparison.result, indent=2, ensure_ascii=False))
+
+
+@admin.register(Epoch)
+class EpochAdmin(OfASet):
+    list_display = ("number", "fork", "before", "time")
+    search_fields = ("=number",)
+    ordering = ("-number",)
+
+
+@admin.register(EpochMark)
+class EpochMarkAdmin(OfASet):
+    list_display = ("user", "device", "epoch", "time", "sent", "upto", "tenant")
+    search_fields = ("=user", "=device")
+    ordering = ("-id",)
+
+
+@admin.register(ChangedRow)
+class ChangedRowAdmin(OfASet):
+    list_display = ("table", "key")
+    search_fields = ("=key",)
+    ordering = ("-id",)
