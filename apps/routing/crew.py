@@ -182,12 +182,15 @@ class Crew:
         self._came_out_at = self._needed_at = time.monotonic()  # the last probe; the last need of all workers
         self._served_at = float("-inf")  # the last look that found a worker up, or none wanted
         self._told_at = float("-inf")
+        self._told = 0  # workers that have come up, as last told
         metrics.WORKER_RESTARTS.of(self.queue)
 
     def look(self, now: float, minimum: int, maximum: int) -> None:
         """Do all that is due; called several times a second, from the thread that starts the workers."""
         if not (maximum or self.workers or self._leaving):  # there is none, and none is wanted
             self._size, self._served_at = 0, now
+            if self._told:
+                self._tell()
             return
         self._size = min(max(self._size, minimum), maximum)
         said = b"".join(worker.listen(now) for worker in self.workers.values())
@@ -276,7 +279,8 @@ class Crew:
             self._probe_at = self._probed_at = now
 
     def _tell(self) -> None:
-        metrics.WORKERS.put(self._ready, self.queue)
+        self._told = self._ready
+        metrics.WORKERS.put(self._told, self.queue)
         metrics.QUEUE_WAIT.put(self._age, self.queue)
         depth = self._broker.depth(self.queue)
         self._tasks = -1 if depth is None else depth
