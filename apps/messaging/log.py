@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
@@ -68,6 +69,13 @@ TYPES = (
 _ADVANCE = """
     UPDATE messaging_head SET seq = seq + %s, time = GREATEST(time + 1, %s) + %s
     WHERE id = 1 RETURNING seq, time, slots"""
+# PostgreSQL heeds no timeout while it waits for the rest of a COPY: a writer that is stopped there would keep
+# the head's lock for as long as it stands still.
+_END_STILL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead'
+      AND query_start < clock_timestamp() - interval '1 s'
+      AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'messaging_head'::regclass)"""
 
 
 class Unavailable(Exception):
@@ -256,6 +264,8 @@ class Log:
                     return work(self._connect())
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
+                if isinstance(error, psycopg.errors.LockNotAvailable):
+                    self._end_still()
                 if time.monotonic() >= deadline:
                     raise Unavailable(f"{self.server_set}: {error}") from error
                 logger.warning("%s: database failed, trying again: %s", self.server_set, str(error).strip())
@@ -269,7 +279,8 @@ class Log:
                 autocommit=True,
                 prepare_threshold=0,
                 # A worker that is stopped within a transaction would keep the head's lock from all others.
-                options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000",
+                options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000"
+                " -c lock_timeout=2000",
                 # A peer that vanished without a word is noticed within 5 s.
                 keepalives_idle=2,
                 keepalives_interval=1,
@@ -277,6 +288,14 @@ class Log:
                 tcp_user_timeout=5000,
             )
         return self._connection
+
+    def _end_still(self) -> None:
+        """End the sessions of writers that have the head's lock and stand still within a COPY."""
+        with suppress(psycopg.OperationalError, psycopg.InterfaceError):
+            if ended := self._connect().execute(_END_STILL).fetchall():
+                logger.warning(
+                    "%s: a writer stood still with the head's lock: %d ended", self.server_set, len(ended)
+                )
 
     def close(self) -> None:
         if self._connection is not None:
