@@ -5,7 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -138,6 +139,15 @@ class OwnPostgres:
             self.process.wait(30)
 
 
+def gone(pids: Iterable[int]) -> bool:
+    """Whether none of the processes exists; zombies do not."""
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                return False
+    return True
+
+
 class TcpPostgres:
     """A PostgreSQL server of one test module, on a TCP port: it may be killed, and another may follow it."""
 
@@ -175,6 +185,10 @@ class TcpPostgres:
             "--write-recovery-conf", "--wal-method=stream", "--create-slot", "--slot=standby",
         )  # fmt: skip
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def start(self) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -204,9 +218,16 @@ class TcpPostgres:
             return found.fetchall() if found.description else []
 
     def kill(self) -> None:
-        """All of its processes; nothing is written any more."""
+        """All of its processes; nothing is written and nobody is answered any more."""
+        pid = self._process.pid
+        os.kill(pid, signal.SIGSTOP)  # it makes no more of them
+        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         self._process.kill()
+        for child_pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(child_pid, signal.SIGKILL)
         self._process.wait()
+        wait_for(lambda: gone(children), 10, "its processes live on")
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGQUIT)

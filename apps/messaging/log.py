@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
@@ -55,6 +56,7 @@ T = TypeVar("T")
 
 SEEN_AHEAD = 60_000  # ms that the clock of another SET may be ahead of this one's
 RETRY_PAUSE = 0.1  # s between tries while the database is away
+STILL = 1.0  # s of nothing after which a writer that others wait for loses the head's lock
 NO_SLOT = -1  # of nobody: a canary's
 _REPLACED = int(AckStatus.SENSITIVE_WORD_REPLACED)
 _OF_MANY = frozenset((*GROUPS, GROUP_CHANGE))
@@ -278,6 +280,8 @@ class Log:
                     return work(self._connect())
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
+                if isinstance(error, psycopg.errors.LockNotAvailable):
+                    self._end_still()
                 if time.monotonic() >= deadline:
                     raise Unavailable(f"{self.server_set}: {error}") from error
                 logger.warning("%s: database failed, trying again: %s", self.server_set, str(error).strip())
@@ -300,8 +304,8 @@ class Log:
             autocommit=True,
             prepare_threshold=0,
             # A worker that is stopped within a transaction would keep the head's lock from all others.
-            options="-c statement_timeout=10000 -c idle_in_transaction_session_timeout=1000"
-            f" -c imcloud.epoch={epoch}",
+            options=f"-c statement_timeout=10000 -c idle_in_transaction_session_timeout={STILL * 1000:.0f}"
+            f" -c lock_timeout=2000 -c imcloud.epoch={epoch}",
             # A peer that vanished without a word is noticed within 5 s.
             keepalives_idle=2,
             keepalives_interval=1,
@@ -336,6 +340,10 @@ class Log:
         if databases.place(self.server_set) != place:
             opened.close()
             raise Fenced("the server has begun anew, and is the primary no more")
+
+    def _end_still(self) -> None:
+        with suppress(psycopg.OperationalError, psycopg.InterfaceError):
+            databases.end_still(self._connect(), STILL)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -6,6 +6,7 @@ made when it is first asked for.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -18,6 +19,14 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from apps.routing.topology import topology
+
+logger = logging.getLogger(__name__)
+
+_END_STILL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead'
+      AND query_start < clock_timestamp() - %s * interval '1 s'
+      AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'messaging_head'::regclass)"""
 
 _lock = threading.Lock()
 
@@ -43,6 +52,16 @@ def place(server_set: str) -> tuple[str, int]:
     if topology.remembered and entry is not None and entry.standby:
         raise psycopg.OperationalError("which of its databases is the primary cannot be asked")
     return url(server_set), entry.epoch if entry else 1
+
+
+def end_still(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """End the sessions that have the head's lock and have waited so long for the rest of a COPY.
+
+    PostgreSQL heeds no timeout there: a process that is stopped within one would keep the lock for as long as
+    it stands still.
+    """
+    if ended := connection.execute(_END_STILL, (seconds,)).fetchall():
+        logger.warning("%d sessions stood still with the log's lock and were ended", len(ended))
 
 
 def has_standby(server_set: str) -> bool:

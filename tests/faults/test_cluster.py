@@ -24,6 +24,7 @@ from bench.homes import Homes
 from bench.stack import Stack, running
 from bench.tokens import App
 from bench.traffic import Traffic
+from tests.processes import gone
 
 pytestmark = pytest.mark.faults
 
@@ -86,15 +87,6 @@ async def until(condition: Callable[[], Any], seconds: float, failure: str) -> f
         assert time.monotonic() - began < seconds, failure
         await asyncio.sleep(LOOK_SECONDS)
     return time.monotonic() - began
-
-
-def gone(pids: Iterable[int]) -> bool:
-    """Whether none of the processes exists; zombies do not."""
-    for pid in pids:
-        with suppress(OSError):
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                return False
-    return True
 
 
 @contextmanager

@@ -48,12 +48,20 @@ def test_hosts_that_lead_to_the_wrong_server_are_refused(url: str, reason: str) 
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpPostgres]:
+def of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpPostgres]:
     own = TcpPostgres(tmp_path_factory.mktemp("p") / "p")
     own.initialise()
     own.start()
     yield own
     own.stop()
+
+
+@pytest.fixture
+def server(of_module: TcpPostgres) -> TcpPostgres:
+    """It runs, also when the test before has killed it and failed."""
+    if not of_module.runs:
+        of_module.start()
+    return of_module
 
 
 @pytest.fixture

@@ -4,12 +4,23 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.messaging.log import Appended, Elsewhere, Entry, Log, conversation, offsets
+from apps.messaging.log import (
+    COLUMNS,
+    Appended,
+    Elsewhere,
+    Entry,
+    Log,
+    Unavailable,
+    conversation,
+    lock_head,
+    offsets,
+)
 from apps.messaging.models import PRIVATE
 from apps.routing.topology import slot
 from tests.messaging import conftest
@@ -110,6 +121,25 @@ def test_a_connection_that_breaks_between_batches_is_opened_again(log: Log) -> N
         )
     log.append([entry()], within=2)
     assert len(stored(log)) == 2
+
+
+def test_a_writer_that_stands_still_within_a_batch_keeps_the_others_waiting_for_seconds_only(
+    log: Log,
+) -> None:
+    still = Log("set1")
+    written: list[Appended] = []
+    waiter = threading.Thread(target=lambda: written.append(log.append([entry()], within=8)), daemon=True)
+
+    def stand_still(connection: psycopg.Connection[Any]) -> None:
+        lock_head(connection)
+        with connection.cursor().copy(f"COPY messaging_message ({COLUMNS}) FROM STDIN (FORMAT BINARY)"):
+            waiter.start()
+            waiter.join(timeout=20)
+
+    with pytest.raises(Unavailable):
+        still.run(stand_still, within=0)
+    assert len(written) == 1
+    assert len(stored(log)) == 1
 
 
 def test_a_batch_with_messages_of_another_sets_slots_names_them_and_stores_nothing(log: Log) -> None:

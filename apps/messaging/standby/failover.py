@@ -215,6 +215,7 @@ def _promote(one: Failover) -> None:
     for number in Slot.objects.filter(server_set=one.server_set).values_list("number", flat=True):
         slots[number >> 3] |= 1 << (number & 7)
     with shipping.connect(one.destination, shipping.WRITING) as new:
+        databases.end_still(new, shipping.STILL)
         with new.transaction():
             ((epoch,),) = new.execute("SELECT epoch FROM messaging_head FOR UPDATE").fetchall()
             if epoch < one.epoch:

@@ -38,6 +38,10 @@ NOTES = 50_000  # of changed rows, likewise
 RETRY_PAUSE = 0.1  # s between tries while the standby is away
 # The standby takes writes from nobody else: its database is read-only unless a session says otherwise.
 WRITING = "-c default_transaction_read_only=off -c statement_timeout=30000"
+STILL = 5.0  # s of nothing after which a worker's pass is given up for the others'
+_PASSING = (
+    f"{WRITING} -c idle_in_transaction_session_timeout={STILL * 1000:.0f} -c lock_timeout={STILL * 1000:.0f}"
+)
 # What was shipped is forgotten sometime: a note that a crash brings back is shipped again.
 _READING = "-c default_transaction_read_only=off -c synchronous_commit=off"
 _CONNECT: dict[str, Any] = {
@@ -116,7 +120,7 @@ class Shipper:
             self._place = place
         if self._standby is None or self._standby.closed:
             try:
-                self._standby = _of_pass(connect(entry.standby, WRITING))
+                self._standby = _of_pass(connect(entry.standby, _PASSING))
             except psycopg.OperationalError as error:
                 raise StandbyAway(f"the standby cannot be reached: {error}") from error
         if self._primary is None or self._primary.closed:
@@ -162,6 +166,9 @@ class Shipper:
         except psycopg.Error as error:
             if self._primary is not None and self._primary.broken:
                 raise
+            if isinstance(error, psycopg.errors.LockNotAvailable) and self._standby is not None:
+                self._standby.rollback()
+                databases.end_still(self._standby, STILL)
             raise StandbyAway(f"the standby fails: {error}") from error
 
     def _in_epoch(self, found: tuple[Any, ...] | None) -> Head:

@@ -1,5 +1,7 @@
 """The standby has what the primary has: rows, changes, deletions, and its place; whoever dies in between."""
 
+import threading
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgpack
@@ -101,6 +103,37 @@ def test_a_pass_that_is_cut_off_anywhere_is_made_again(
     monkeypatch.undo()
     assert left <= 0 or two.is_same(), "there are no more statements to break at"
     two.ship()
+    assert two.is_same()
+
+
+@pytest.mark.parametrize("within_a_copy", [True, False])
+def test_a_worker_that_stands_still_within_a_pass_keeps_the_others_waiting_for_seconds_only(
+    two: Two, sets: dict[str, Log], monkeypatch: pytest.MonkeyPatch, within_a_copy: bool
+) -> None:
+    sets["set1"].append([entry(ALICE, BOB)], within=5)
+    shipped: list[shipping.Shipped] = []
+
+    def pass_of_another() -> None:
+        other = shipping.Shipper("set1")
+        while not shipped:
+            with suppress(StandbyAway):
+                shipped.append(other.ship())
+        other.close()
+
+    others = threading.Thread(target=pass_of_another, daemon=True)
+
+    def stand_still(_: Any, standby: psycopg.Connection[Any], *rest: Any) -> None:
+        monkeypatch.undo()
+        with ExitStack() as opened:
+            if within_a_copy:
+                opened.enter_context(standby.cursor().copy("COPY messaging_message (seq) FROM STDIN"))
+            others.start()
+            others.join(timeout=25)
+
+    monkeypatch.setattr(shipping, "_copy_log", stand_still)
+    with pytest.raises(StandbyAway):
+        shipping.of("set1").ship()
+    assert [each.position for each in shipped] == [1]
     assert two.is_same()
 
 
