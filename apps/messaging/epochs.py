@@ -8,6 +8,9 @@ So a device that comes to a new epoch gets a mark, how far it was in the old log
 epoch, and of what came from the old primary what is behind its mark. A device comes from the old log when its
 gateway says so, or when its cursor is before the epoch; where a site that was cut off went on for a while,
 its devices' cursors may be later than that, and their marks are made of those when the site is back.
+
+When the epoch that a device was in last is over, what was appended in that from a still older primary goes by
+the mark that the device had there: the new mark keeps it as the earlier one.
 """
 
 from __future__ import annotations
@@ -17,23 +20,39 @@ from typing import NamedTuple
 
 from apps.messaging import log
 from apps.messaging.log import Began
-from apps.routing.envelope import FROM_OLD_LOG, Request
+from apps.routing.envelope import FROM_OLD_LOG, Request, first_seq
 from apps.routing.topology import slot, topology
 
 _MARKS = """
     SELECT device = %(device)s, time, sent, upto FROM messaging_epochmark
     WHERE tenant = %(tenant)s AND "user" = %(user)s AND epoch = %(epoch)s"""
+# The epoch that the cursor is of, and the mark there.
+_EARLIER = """
+    SELECT was.number,
+           COALESCE(CASE m.epoch WHEN was.number THEN m.time WHEN %(epoch)s THEN m.earlier END, 0),
+           COALESCE(CASE m.epoch WHEN was.number THEN m.sent WHEN %(epoch)s THEN m.sent_earlier END, 0)
+    FROM (SELECT max(number) AS number FROM messaging_epoch WHERE time < %(inbox)s) was
+    LEFT JOIN messaging_epochmark m
+    ON m.tenant = %(tenant)s AND m."user" = %(user)s AND m.device = %(device)s"""
 _PUT = """
-    INSERT INTO messaging_epochmark (tenant, "user", device, time, sent, slot, epoch, upto)
-    VALUES (%(tenant)s, %(user)s, %(device)s, %(mark)s, %(sent_mark)s, %(slot)s, %(epoch)s, %(upto)s)
+    INSERT INTO messaging_epochmark
+      (tenant, "user", device, time, sent, slot, epoch, upto, earlier, sent_earlier)
+    VALUES (%(tenant)s, %(user)s, %(device)s, %(mark)s, %(sent_mark)s, %(slot)s, %(epoch)s, %(upto)s,
+            %(earlier)s, %(sent_earlier)s)
     ON CONFLICT (tenant, "user", device) DO UPDATE SET
-      time = EXCLUDED.time, sent = EXCLUDED.sent, epoch = EXCLUDED.epoch, upto = EXCLUDED.upto"""
+      time = EXCLUDED.time, sent = EXCLUDED.sent, epoch = EXCLUDED.epoch, upto = EXCLUDED.upto,
+      earlier = EXCLUDED.earlier, sent_earlier = EXCLUDED.sent_earlier"""
 _PUT_ALL = """
-    INSERT INTO messaging_epochmark (tenant, "user", device, time, slot, sent, epoch, upto)
-    SELECT tenant, "user", device, time, slot, time, %s, 0
+    INSERT INTO messaging_epochmark AS known
+      (tenant, "user", device, time, slot, sent, epoch, upto, earlier, sent_earlier)
+    SELECT tenant, "user", device, time, slot, time, %s, 0, 0, 0
     FROM unnest(%s::int8[], %s::varchar[], %s::varchar[], %s::int8[], %s::int2[])
       AS its (tenant, "user", device, time, slot)
-    ON CONFLICT DO NOTHING"""
+    ON CONFLICT (tenant, "user", device) DO UPDATE SET
+      time = EXCLUDED.time, sent = EXCLUDED.sent, epoch = EXCLUDED.epoch, upto = EXCLUDED.upto,
+      earlier = EXCLUDED.earlier, sent_earlier = EXCLUDED.sent_earlier
+    WHERE known.epoch < EXCLUDED.epoch"""
+KEPT = 7 * 24 * 3_600_000  # ms that a mark is kept when its epoch is over
 
 
 class Where(NamedTuple):
@@ -45,6 +64,9 @@ class Where(NamedTuple):
     sendbox: int
     mark: int  # of what came from the old primary, everything sent up to here
     sent_mark: int
+    since: int = 0  # the seq from which these marks hold; before it …
+    earlier: int = 0  # … hold those of the epoch that it was in last
+    sent_earlier: int = 0
 
 
 def where(server_set: str, request: Request, began: Began, inbox: int, sendbox: int) -> Where:
@@ -52,7 +74,11 @@ def where(server_set: str, request: Request, began: Began, inbox: int, sendbox: 
     end = began.time - 1  # of the old log
     if inbox <= end:
         # Who has not come farther than what both logs have needs no mark.
-        return Where(True, max(inbox, sendbox) > began.before, inbox, sendbox, inbox, sendbox)
+        marks = max(inbox, sendbox) > began.before
+        key = _key(server_set, request) | {"inbox": inbox}
+        ((was, earlier, sent_earlier),) = log.of(server_set).read(_EARLIER, key)
+        since = first_seq(was + 1) if was else 0
+        return Where(True, marks, inbox, sendbox, inbox, sendbox, since, earlier, sent_earlier)
     rows = log.of(server_set).read(_MARKS, _key(server_set, request))
     own = next((row[1:] for row in rows if row[0]), None)
     if own is None and (request.options & FROM_OLD_LOG or any(time >= inbox for _, time, _, _ in rows)):
@@ -70,13 +96,15 @@ def note(server_set: str, request: Request, at: Where, newest: int) -> None:
         "mark": at.mark,
         "sent_mark": at.sent_mark,
         "upto": max(at.inbox, newest),
+        "earlier": at.earlier,
+        "sent_earlier": at.sent_earlier,
         "slot": slot(str(request.tenant), request.user),
     }
     log.of(server_set).run(lambda connection: connection.execute(_PUT, values), within=2.0)
 
 
 def put(server_set: str, epoch: int, marks: Iterable[tuple[int, str, str, int, int]]) -> None:
-    """Marks of devices that have none: (tenant, user, device, ms, slot)."""
+    """Marks of devices that have none in this epoch: (tenant, user, device, ms, slot)."""
     if columns := [list(column) for column in zip(*marks, strict=True)]:
         log.of(server_set).run(lambda connection: connection.execute(_PUT_ALL, (epoch, *columns)), within=2.0)
 
@@ -88,6 +116,7 @@ def _key(server_set: str, request: Request) -> dict[str, object]:
 
 
 def forget(server_set: str) -> None:
-    """Timed: remove the marks of epochs that are over."""
-    sql = "DELETE FROM messaging_epochmark WHERE epoch < (SELECT epoch FROM messaging_head)"
-    log.of(server_set).run(lambda connection: connection.execute(sql), within=2.0)
+    """Timed: remove the marks of epochs that have been over for `KEPT`."""
+    sql = """DELETE FROM messaging_epochmark
+             WHERE epoch < (SELECT COALESCE(max(number), 1) FROM messaging_epoch WHERE time < %s)"""
+    log.of(server_set).run(lambda connection: connection.execute(sql, (log.now() - KEPT,)), within=2.0)

@@ -22,7 +22,9 @@ ACKNOWLEDGING = 5  # the SDK generation that shows whatever it acknowledges
 TO_ALL_KEPT = 7 * 24 * 3_600_000  # ms that a message to everybody is pulled by who has not had it
 _NOT_HIS = RECALLED | TO_SELF
 # What came from an old primary is for those who had not come that far there; see apps.messaging.epochs.
-_NEW_TO_IT = f"(flags & {REPAIRED} = 0 OR sent > %(mark)s)"
+_NEW_TO_IT = (
+    f"(flags & {REPAIRED} = 0 OR sent > CASE WHEN seq < %(marked_from)s THEN %(earlier)s ELSE %(mark)s END)"
+)
 NOW = 1 << 53  # later than every message: 64-bit values are read as doubles
 
 # What is read of a row: uid, at, sent, kind, sender, target, up, direction. `at` is what a page goes by.
@@ -91,7 +93,9 @@ _SENDBOX = f"""
     (SELECT uid, time AS at, sent, kind, sender, target, up, {SENT} AS direction FROM messaging_message
      WHERE tenant = %(tenant)s AND sender = %(user)s AND kind > 0 AND sendbox
        AND time > LEAST(%(sendbox)s, %(shown)s) AND (sent > %(sendbox)s OR time > %(shown)s)
-       AND flags & {RECALLED} = 0 AND (flags & {REPAIRED} = 0 OR sent > %(sent_mark)s)
+       AND flags & {RECALLED} = 0
+       AND (flags & {REPAIRED} = 0
+            OR sent > CASE WHEN seq < %(marked_from)s THEN %(sent_earlier)s ELSE %(sent_mark)s END)
      ORDER BY time LIMIT %(limit)s)"""
 _RECEIVED = f"{_INBOX} UNION ALL {_TO_ALL} UNION ALL {_GROUPS} UNION ALL {_AT_ANOTHER_TIME}"
 _IN_ORDER = "SELECT * FROM ({}) boxes ORDER BY at LIMIT %(limit)s"
@@ -134,6 +138,9 @@ def pull(server_set: str, request: Request) -> Answer:
         "shown": NOW if at and at.old else request.shown or NOW,
         "mark": at.mark if at else 0,
         "sent_mark": at.sent_mark if at else 0,
+        "marked_from": at.since if at else 0,
+        "earlier": at.earlier if at else 0,
+        "sent_earlier": at.sent_earlier if at else 0,
         "since": log.now() - TO_ALL_KEPT,
         "limit": PULL_PAGE + 1,
     }

@@ -54,6 +54,16 @@ class Migration(migrations.Migration):
                         help_text="ms; how far it has read the new one, while its cursor is past that."
                     ),
                 ),
+                (
+                    "earlier",
+                    models.BigIntegerField(
+                        help_text="ms; the mark of the epoch in which it was before, or 0."
+                    ),
+                ),
+                (
+                    "sent_earlier",
+                    models.BigIntegerField(help_text="ms; likewise, of what its user has sent."),
+                ),
             ],
             options={
                 "constraints": [

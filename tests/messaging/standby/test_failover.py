@@ -180,6 +180,10 @@ ACTIONS = ["say", "say", "pull 0", "pull 1", "ship", "lose", "rejoin", "old say"
 @example(
     ["say", "lose", "old pull", "old say", "rejoin", "lose", "old say", "old pull", "say", "rejoin", "lose"]
 )
+@example(["say", "lose", "say", "pull 0", "rejoin", "lose"])
+@example(
+    ["say", "pull 0", "lose", "say", "pull 0", "rejoin", "say", "pull 1", "lose", "pull 0", "rejoin", "lose"]
+)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_every_device_gets_every_message_once(two: Two, actions: list[str]) -> None:
     """The last device is at the old primary's site, which is cut off from a failover until it rejoins."""
@@ -220,7 +224,7 @@ def test_whatever_happens_every_device_gets_every_message_once(two: Two, actions
     got[-1] += there.pull(FROM_OLD_LOG if was_cut_off else 0)
     for device, its in zip(devices, got, strict=True):
         its += device.pull()
-        assert sorted(its) == sorted(uids)
+        assert sorted(its) == sorted(uids), (device.name, actions)
     two.ship()
     assert two.is_same()
 
