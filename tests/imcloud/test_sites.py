@@ -25,14 +25,14 @@ from bench.traffic import Traffic
 from imcloud import sites
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.faults, pytest.mark.drills]
+pytestmark = pytest.mark.faults
 
 A, B = "gateway", "gateway-2"
 USERS, RATE = 8, 80
 BACK_SECONDS = 30.0  # a few on an idle machine: Redis in about 4, clients try again every 5
 SETTLE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
-CHAT_SECONDS = 1.0  # between two lines of the drill
+CHAT_SECONDS = 0.5  # between two lines of the drill
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import django
 import pytest
@@ -23,6 +24,7 @@ from apps.messaging.log import Log  # noqa: E402
 from apps.routing.models import Actor, Node, ServerSet  # noqa: E402
 from apps.routing.topology import default_actors  # noqa: E402
 from imcloud.config import Config  # noqa: E402
+from imcloud.postgresql.base import DatabaseWrapper  # noqa: E402
 from tests.messaging.conftest import entry, sets, users  # noqa: E402, F401  (a fixture)
 
 MESSAGES = 300
@@ -74,7 +76,20 @@ def database_names(url: str) -> set[str]:
 
 
 @pytest.fixture
-def installation(sets: dict[str, Log], servers: Config) -> Iterator[Config]:  # noqa: F811
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restore is refused while anything is connected: the threads of this process that renew stay away."""
+    connect = DatabaseWrapper.get_new_connection
+
+    def connected(self: DatabaseWrapper, parameters: dict[str, Any]) -> Any:
+        if threading.current_thread().name.startswith("renew-"):
+            raise psycopg.OperationalError("a test has the databases to itself")
+        return connect(self, parameters)
+
+    monkeypatch.setattr(DatabaseWrapper, "get_new_connection", connected)
+
+
+@pytest.fixture
+def installation(alone: None, sets: dict[str, Log], servers: Config) -> Iterator[Config]:  # noqa: F811
     """Messages within both SETs and between them, users, a tenant, nodes. It is left with nothing open."""
     before = database_names(servers.control_database)
     tenant = Tenant.objects.create(id=1, name="one")

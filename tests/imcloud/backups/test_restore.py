@@ -37,9 +37,6 @@ from tests.imcloud.backups.conftest import (
 )
 from tests.messaging.conftest import entry, users
 
-# A restore is refused while anything is connected: it has the test process to itself.
-pytestmark = pytest.mark.drills
-
 MADE_ANEW = {"messaging_head", "messaging_epoch"}  # tables in which a restored log differs
 
 
