@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ MANAGE = (sys.executable, "manage.py")
 READY_SECONDS = 120  # first start: databases are created and migrated
 STOP_SECONDS = 30
 COMMAND_SECONDS = 120
+PORTS = range(10_000, 20_000)  # below those that systems give to outgoing connections
 
 
 class StackFailed(RuntimeError):
@@ -107,12 +109,10 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
 def free_port(number: int = 1) -> int:
     """The first of so many TCP ports in a row of the loopback address that nobody listens on now."""
     while True:
-        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
-            first = 0
-            for place in range(number):
-                probe = probes.enter_context(socket.socket())
-                probe.bind(("127.0.0.1", first + place if first else 0))
-                first = first or int(probe.getsockname()[1])
+        first = random.choice(PORTS)
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + number):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
 
 

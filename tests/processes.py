@@ -5,8 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -127,6 +127,28 @@ class OwnPostgres:
     def url(self, database: str) -> str:
         """Of a database in it."""
         return self._config.embedded_database("postgres", database)
+
+    @contextmanager
+    def apart(self) -> Iterator[Callable[[str], str]]:
+        """Nobody reaches it meanwhile but by the URLs that this gives, which go on leading there."""
+        socket = self._config.socket_dir / "postgres" / ".s.PGSQL.5432"
+        other = self._log.parent / "apart"
+        other.mkdir()
+        socket.rename(other / socket.name)
+
+        def url(database: str) -> str:
+            return f"postgresql://imcloud@/{database}?host={other}"
+
+        try:
+            with psycopg.connect(url("postgres")) as admin:
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname IS NOT NULL AND pid <> pg_backend_pid()"
+                )
+            yield url
+        finally:
+            (other / socket.name).rename(socket)
+            (other / socket.name).symlink_to(socket)
 
     def kill(self) -> None:
         """All of its processes, at once."""

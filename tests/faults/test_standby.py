@@ -8,17 +8,22 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
-from bench.stack import Stack, running
+from bench.client import Client, websocket_url
+from bench.load import connect, disconnect, sends_nothing
+from bench.stack import Stack, environment, running
 from bench.tokens import App
 from bench.traffic import Traffic
+from tests.conftest import ROOT
 from tests.faults.test_cluster import homes_of
 from tests.processes import OwnPostgres
 
@@ -32,6 +37,8 @@ SETTLE_SECONDS = 30.0
 FOLLOWS_SECONDS = 30.0
 KEEPS_UP = 200  # messages that the standby may be behind
 KILLS = 20
+CUT_OFF_SECONDS = 60.0
+CONVERGED_SECONDS = 10.0
 LOOK_SECONDS = 0.3
 LATE = ("inversions",)  # of `local`: what comes back from an old primary comes behind what was sent later
 
@@ -190,6 +197,67 @@ def test_with_local_durability_what_was_missing_is_there_when_the_old_primary_is
                 await asyncio.sleep(1)
             site.let_fail_over(by_itself=False)
             await site.run("sets", "confirm", "set1")
+            await site.home()
+        assert await asyncio.to_thread(site.compare) == 0
+
+    asyncio.run(scenario())
+
+
+@contextmanager
+def going_on(site: Site, url: str, sender: str, receiver: str) -> Iterator[list[str]]:
+    """A process of the other side appends until it is refused: the uids that it acknowledges."""
+    acknowledged: list[str] = []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.cut_off", "set1", url, sender, receiver],
+        cwd=ROOT,
+        env=environment(site.stack.data) | {"DJANGO_SETTINGS_MODULE": "imcloud.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        acknowledged.append(process.stdout.readline().strip())
+        yield acknowledged
+        *others, last = process.stdout.read().splitlines()
+        acknowledged += others
+        assert last.startswith("refused:") and "read-only" in last, last
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def shown_to(site: Site, user: str) -> list[str]:
+    """The uids of all that a new device of the user is shown."""
+    described = site.stack.describe()
+    app = App(described["url"], described["app_key"], described["app_secret"])
+    token = (await asyncio.to_thread(app.tokens, [user]))[user]
+    uids: list[str] = []
+    url = websocket_url(app.url, app.key, token)
+    client = Client(url, user, sends_nothing, lambda message: uids.append(message.msgId))
+    await connect([client])
+    await disconnect([client])
+    return uids
+
+
+def test_two_sites_that_were_cut_off_from_each_other_and_both_went_on_have_one_log_again(site: Site) -> None:
+    async def scenario() -> None:
+        sender, receiver = homes_of(site.stack).users(["set1"] * 2)
+        await site.home()
+        async with chatting(site, LATE) as traffic:
+            with ExitStack() as theirs:
+                with site.server.apart() as url:
+                    began = time.monotonic()
+                    uids = theirs.enter_context(going_on(site, url("set1_own"), sender, receiver))
+                    print(await site.run("sets", "failover", "set1"))
+                    await traffic.reaches_everybody(BACK_SECONDS)
+                    await asyncio.sleep(began + CUT_OFF_SECONDS - time.monotonic())
+                healed = time.monotonic()
+                await until(site.follows, CONVERGED_SECONDS, "they do not converge")
+                print(f"converged {time.monotonic() - healed:.1f} s after they could see each other again")
+            print(f"{len(uids)} messages were acknowledged by the side that was cut off")
+            shown = await shown_to(site, receiver)
+            assert len(shown) == len(set(shown))
+            assert len(uids) > CUT_OFF_SECONDS and set(uids) <= set(shown)
             await site.home()
         assert await asyncio.to_thread(site.compare) == 0
 

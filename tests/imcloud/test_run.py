@@ -18,7 +18,7 @@ from tests.conftest import ROOT, WholeStack, wait_for
 
 def run(data: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCLOUD_")}
-    environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port())}
+    environment |= {"IMCLOUD_DATA": str(data), "IMCLOUD_PORT": str(free_port(2))}
     environment |= {f"IMCLOUD_{name}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "manage.py", "run"],

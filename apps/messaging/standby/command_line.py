@@ -107,8 +107,12 @@ def _go_on(out: Any, one: Failover) -> None:
 
 def confirm(out: Any, err: Any, options: Options) -> None:
     its = named(options["name"])
-    seen = Failover.objects.filter(server_set=its, automatic=True, confirmed=False).update(confirmed=True)
-    out.write(f"{seen} confirmed." if seen else f"SET {its.name} has not failed over by itself.")
+    came = list(Failover.objects.filter(server_set=its, automatic=True, confirmed=False))
+    for one in came:
+        one.confirmed = True
+        one.save(update_fields=["confirmed"])
+        command_line.log_change(its, f"Failover {one.pk} of {its} confirmed.")
+    out.write(f"{len(came)} confirmed." if came else f"SET {its.name} has not failed over by itself.")
 
 
 def cancel(out: Any, err: Any, options: Options) -> None:
@@ -117,6 +121,7 @@ def cancel(out: Any, err: Any, options: Options) -> None:
     if one is None:
         raise ValidationError(f"No failover of SET {its.name} is under way.")
     failover.cancel(one.pk)
+    command_line.log_change(its, f"Failover {one.pk} of {its} cancelled.")
     out.write(f"{one} is cancelled.")
 
 
@@ -131,6 +136,8 @@ def compare(out: Any, err: Any, options: Options) -> None:
             result = comparing.compare(
                 name, repair=options["repair"], asked_by=command_line.who(), progress=show
             )
+        if options["repair"]:
+            command_line.log_change(named(name), f"Standby repaired: {result.wrong} rows differed.")
         if options["json"]:
             out.write(json.dumps(result.as_dict()))
             continue

@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Iterator
 from html import unescape
+from io import StringIO
 from queue import Empty
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from celery import Celery, current_app
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connections
 from django.test import Client
 from django.urls import reverse
@@ -256,6 +258,21 @@ def test_one_that_came_by_itself_is_confirmed_by_a_person(operator: Client, two:
     assert buttons(operator) == BUTTONS
     assert logged() == [f"operator: Failover {one.pk} of set1 confirmed."]
     assert "SET set1 has not failed over by itself." in confirm(operator, "confirm")
+
+
+def test_what_commands_do_is_in_the_log_of_changes_too(two: Two) -> None:
+    cancelled = failover.begin("set1", planned=True, asked_by="test")
+    call_command("sets", "cancel", "set1")
+    confirmed = failover.begin("set1", planned=False, asked_by="observers", automatic=True)
+    failover.run("set1")
+    call_command("sets", "confirm", "set1")
+    assert Failover.objects.get(pk=confirmed.pk).confirmed
+    call_command("sets", "compare", "set1", "--repair", stderr=StringIO())
+    assert [each.partition(": ")[2] for each in logged()] == [
+        f"Failover {cancelled.pk} of set1 cancelled.",
+        f"Failover {confirmed.pk} of set1 confirmed.",
+        "Standby repaired: 0 rows differed.",
+    ]
 
 
 def test_a_comparison_is_made_by_the_sets_worker_and_then_shown(operator: Client, two: Two) -> None:
