@@ -57,19 +57,14 @@ def pytest_xdist_setupnodes() -> None:
 OWN_STACKS = ("faults", "imcloud")  # folders
 
 
-def _place(item: pytest.Item) -> int:
-    """Those that start stacks of their own come first: they have the machine before there is one for all."""
-    if "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS:
-        return 2
-    return 0 if item.get_closest_marker("faults") else 1
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_place)
+    # Those that start stacks of their own first: they have the machine before there is one for all others.
+    items.sort(
+        key=lambda item: (
+            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS
+        )
+    )
     for item in items:
-        # One process of xdist has all the stacks that chat while parts die: two at a time would be too slow.
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0] if _place(item) else "faults"))
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
