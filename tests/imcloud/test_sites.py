@@ -25,7 +25,7 @@ from bench.traffic import Traffic
 from imcloud import sites
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.faults, pytest.mark.drills]
+pytestmark = pytest.mark.faults
 
 A, B = "gateway", "gateway-2"
 USERS, RATE = 8, 80
