@@ -61,10 +61,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Those that start stacks of their own first: they have the machine before there is one for all others.
     items.sort(
         key=lambda item: (
-            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS
+            item.get_closest_marker("faults") is None,
+            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS,
         )
     )
     for item in items:
+        # Of the stacks that are broken one is up at a time; other files go to whichever process is free.
+        its = item.path.parent if item.path.parent.name == "faults" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(its.relative_to(ROOT))))
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
@@ -84,7 +88,13 @@ def missing_for_browser() -> str:
     return f"browser tests need {', '.join(lacking)}" if lacking else ""
 
 
+BACKGROUND = 10  # niceness
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # How soon users are reached again is not to depend on what other test processes do meanwhile.
+    if "PYTEST_XDIST_WORKER" in os.environ and item.get_closest_marker("faults") is None:
+        os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND)
     if item.get_closest_marker("browser") and (lacking := missing_for_browser()):
         if os.environ.get("CI") == "true":
             pytest.fail(lacking, pytrace=False)
