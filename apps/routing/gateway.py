@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from apps.accounts import tokens
@@ -35,7 +35,7 @@ from apps.routing.protocol.packets import (
     QueryCon,
 )
 from apps.routing.quotas import MESSAGES, quotas
-from apps.routing.sessions import LINGER, Connection
+from apps.routing.sessions import LINGER, Connection, Socket
 from apps.routing.topology import topology
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,16 @@ class Refusal(Exception):
         metrics.CONNECTIONS_REFUSED.add(1, str(int(self.status)))
 
 
+class WebSocket(Socket, Protocol):
+    """What a server may offer besides ASGI, as `scope["imcloud.socket"]`."""
+
+    def listen(self, take: Callable[[bytes], None]) -> None:
+        """Hand each message to `take` as soon as it is here, first those that wait in ASGI's `receive`.
+
+        A text message is handed on as b"". What `receive` then brings is the end of the connection.
+        """
+
+
 async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """ASGI application of one client connection."""
     process = await running()
@@ -88,26 +98,24 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     process.hub.add(connection)
     process.wake()
     try:
-        await converse(process, connection, receive)
+        await converse(process, connection, receive, scope.get("imcloud.socket"))
     finally:
         process.hub.remove(connection)
         process.wake()
 
 
-async def converse(process: Process, connection: Connection, receive: Any) -> None:
+async def converse(
+    process: Process, connection: Connection, receive: Any, socket: WebSocket | None = None
+) -> None:
     """Handle the connection's packets until it ends."""
-    handle = Handler(process, connection).handle
+    take = Handler(process, connection).take_frame
+    if socket is not None:
+        socket.listen(take)
     while True:
         event = await receive()
         if event["type"] == "websocket.disconnect":
             return
-        if connection.ending:
-            continue
-        try:
-            handle(event.get("bytes") or b"")
-        except ProtocolError as error:
-            logger.warning("%s: %s", connection, error)
-            connection.disconnect(DisconnectStatus.CLOSED_BY_SERVER)
+        take(event.get("bytes") or b"")
 
 
 def query_of(scope: dict[str, Any]) -> dict[str, str]:
@@ -176,9 +184,19 @@ class Handler:
         self._connection = connection
         self._messages, self._queries = pace.of_messages(), pace.of_queries()
 
-    def handle(self, frame: bytes) -> None:
-        """One frame; raises ProtocolError for one that ends the connection."""
-        self.take(packets.decode_upstream(frame))
+    def take_frame(self, frame: bytes) -> None:
+        """One frame of a connection, which ends with one that it may not send."""
+        connection = self._connection
+        if connection.ending or connection.closed:
+            return
+        try:
+            self.take(packets.decode_upstream(frame))
+        except ProtocolError as error:
+            logger.warning("%s: %s", connection, error)
+            connection.disconnect(DisconnectStatus.CLOSED_BY_SERVER)
+        except Exception:
+            logger.exception("%s: a packet failed", connection)
+            connection.close()
 
     def take(self, packet: packets.Upstream) -> None:
         """One packet; raises ProtocolError for one that ends the connection."""

@@ -69,7 +69,7 @@ def _resume(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any
 
 
 class Socket(Protocol):
-    """What a server may offer besides ASGI, as `scope["imcloud.socket"]`: saves an eighth of the gateway."""
+    """A way around ASGI's `send`, where there is one."""
 
     def write(self, frame: bytes) -> None:
         """Send one binary message now, without waiting; nothing when the socket is closed."""

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import math
 from argparse import ArgumentParser
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,17 +41,40 @@ def unsent(protocol: Any) -> int:
     return len(transport.dataBuffer) + int(transport._tempDataLen)
 
 
+def framed(message: bytes) -> bytes:
+    """One binary message as a server sends it: in one frame, not masked (RFC 6455 5.2)."""
+    length = len(message)
+    if length < 126:
+        return bytes((0x82, length)) + message
+    if length < 1 << 16:
+        return b"\x82\x7e" + length.to_bytes(2) + message
+    return b"\x82\x7f" + length.to_bytes(8) + message
+
+
 class Socket:
-    """What the gateway may do with a client's socket besides ASGI; `apps.routing.sessions.Socket`."""
+    """What the gateway may do with a client's socket besides ASGI; `apps.routing.gateway.WebSocket`.
+
+    Autobahn's way of a message and Daphne's queue cost more than all that the gateway does with a message.
+    """
 
     __slots__ = ("_protocol",)
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
 
-    def write(self, frame: bytes) -> None:
+    def write(self, message: bytes) -> None:
         if self._protocol.state == self._protocol.STATE_OPEN:
-            self._protocol.sendMessage(frame, True)
+            self._protocol.transport.write(framed(message))
+
+    def listen(self, take: Callable[[bytes], None]) -> None:
+        queue = self._protocol.application_queue
+        came = [queue.get_nowait() for _ in range(queue.qsize())]
+        self._protocol.onMessage = lambda message, is_binary: take(message if is_binary else b"")
+        for event in came:
+            if event["type"] == "websocket.receive":
+                take(event.get("bytes") or b"")
+            else:
+                queue.put_nowait(event)
 
     def unsent(self) -> int:
         return unsent(self._protocol)
