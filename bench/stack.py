@@ -1,4 +1,7 @@
-"""A server of one's own: starts `manage.py run` on a free port with fresh data, and stops it again."""
+"""A server of one's own: starts `manage.py run` on a free port with fresh data, and stops it again.
+
+Or PostgreSQL and Redis alone, for what runs in this process.
+"""
 
 import contextlib
 import json
@@ -13,11 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from imcloud import child, embedded
+from imcloud.config import Config
+
 ROOT = Path(__file__).resolve().parent.parent
 MANAGE = (sys.executable, "manage.py")
 READY_SECONDS = 120  # first start: databases are created and migrated
 STOP_SECONDS = 30
 COMMAND_SECONDS = 120
+SERVER_SECONDS = 60
 PORTS = range(10_000, 20_000)  # below those that systems give to outgoing connections
 
 
@@ -148,3 +155,29 @@ def _wait_until_ready(stack: Stack) -> None:
             tail = stack.log.read_text(errors="replace")[-3000:]
             raise StackFailed(f"manage.py run is not ready (exit {stack.process.poll()}):\n{tail}")
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def servers(config: Config) -> Iterator[None]:
+    """Embedded PostgreSQL and Redis where `config` says, with their logs in its data folder."""
+    processes: list[tuple[embedded.Server, subprocess.Popen[bytes]]] = []
+    try:
+        for server in (embedded.postgres(config), embedded.redis_server(config)):
+            log = config.data / f"{server.name}.log"
+            with log.open("wb") as output:
+                command = child.command_line(server.command, server.account, server.stop)
+                process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            processes.append((server, process))
+            give_up_at = time.monotonic() + SERVER_SECONDS
+            while not server.ready():
+                if time.monotonic() > give_up_at:
+                    raise StackFailed(
+                        f"{server.name} did not start:\n{log.read_text(errors='replace')[-3000:]}"
+                    )
+                time.sleep(0.02)
+        yield
+    finally:
+        for server, process in reversed(processes):
+            process.send_signal(server.stop)
+        for _, process in processes:
+            process.wait(30)

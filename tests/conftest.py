@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -26,7 +25,7 @@ import django
 import redis
 
 from bench.stack import Stack, running
-from imcloud import child, embedded
+from bench.stack import servers as embedded_servers
 from imcloud.config import Config, read
 
 if TYPE_CHECKING:
@@ -127,20 +126,8 @@ def pytest_unconfigure() -> None:
 def servers() -> Iterator[Config]:
     """Embedded PostgreSQL and Redis for this test run, where the settings expect them."""
     config = read(os.environ)
-    processes: list[tuple[embedded.Server, subprocess.Popen[bytes]]] = []
-    try:
-        for server in (embedded.postgres(config), embedded.redis_server(config)):
-            with open(DATA / f"{server.name}.log", "wb") as log:
-                command = child.command_line(server.command, server.account, server.stop)
-                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-            processes.append((server, process))
-            wait_for(server.ready, 60, f"{server.name} did not start: {DATA}/{server.name}.log")
+    with embedded_servers(config):
         yield config
-    finally:
-        for server, process in reversed(processes):
-            process.send_signal(server.stop)
-        for _, process in processes:
-            process.wait(30)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, failure: str) -> None:
