@@ -85,7 +85,7 @@ class Device:
         )
         self.connection.generation = 4
         self.connection.socket = self
-        self.handle = Handler(process, self.connection).handle
+        self.handle = Handler(process, self.connection).take_frame
         process.hub.add(self.connection)
 
     def write(self, frame: bytes) -> None:

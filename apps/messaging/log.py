@@ -12,6 +12,7 @@ One `Log` belongs to one thread. Times are epoch ms.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -153,17 +154,13 @@ class Entry:
         """It is a group's, or for everybody: whose it is does not hang on its target's slot."""
         return self.kind in _OF_MANY or (self.kind == SYSTEM and not self.target)
 
-    @property
-    def inboxes(self) -> tuple[tuple[int, str], ...]:
-        """Whose messages this one must be later than: times increase strictly within one inbox."""
-        return ((self.tenant, self.sender), (self.tenant, self.target))
-
 
 def now() -> int:
     """ms"""
     return time.time_ns() // 1_000_000
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def conversation(tenant: int, kind: int, one: str, other: str) -> int:
     """A signed 64-bit hash of a conversation; a private one is the same from both sides."""
     parts = sorted((one, other)) if kind in (PRIVATE, SYSTEM) else [other]
@@ -220,7 +217,7 @@ def row(
 
 
 def offsets(entries: Sequence[Entry]) -> list[int]:
-    """ms after the batch's first time, so that no two messages of one inbox share a time.
+    """ms after the batch's first time, so that times increase strictly within one inbox.
 
     A message of many may be in anybody's: it has a time of its own, and all that follow have later ones.
     """
@@ -231,9 +228,9 @@ def offsets(entries: Sequence[Entry]) -> list[int]:
         if entry.of_many:
             floor = offset = top + 1
         else:
-            offset = max(floor, *(latest.get(inbox, -1) for inbox in entry.inboxes)) + 1
-            for inbox in entry.inboxes:
-                latest[inbox] = offset
+            one, other = (entry.tenant, entry.sender), (entry.tenant, entry.target)
+            offset = max(floor, latest.get(one, -1), latest.get(other, -1)) + 1
+            latest[one] = latest[other] = offset
         top = max(top, offset)
         found.append(offset)
     return found
@@ -273,11 +270,18 @@ class Log:
 
         `work` must be safe to repeat: a commit whose answer was lost may have taken place.
         """
+
+        def in_transaction(connection: psycopg.Connection[Any]) -> T:
+            with connection.transaction():
+                return work(connection)
+
+        return self._repeat(in_transaction, within)
+
+    def _repeat(self, work: Callable[[psycopg.Connection[Any]], T], within: float) -> T:
         deadline = time.monotonic() + within
         while True:
             try:
-                with self._connect().transaction():
-                    return work(self._connect())
+                return work(self._connect())
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
                 if isinstance(error, psycopg.errors.LockNotAvailable):
@@ -396,8 +400,8 @@ class Log:
     def read(
         self, sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any], *, within: float = 2.0
     ) -> list[Any]:
-        """All rows of a query."""
-        return self.run(lambda connection: connection.execute(sql, parameters).fetchall(), within=within)
+        """All rows of a query, which is a statement by itself: BEGIN and COMMIT would be round trips."""
+        return self._repeat(lambda connection: connection.execute(sql, parameters).fetchall(), within)
 
 
 def _try(connection: psycopg.Connection[Any], entry: Entry) -> None:

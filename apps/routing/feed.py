@@ -36,6 +36,7 @@ class Feed:
     ) -> None:
         self.server_set = server_set
         self.covered = -1  # seq up to which rows were applied; -1: where the log ends is not known yet
+        self._last = -1  # the last seq that can be of its epoch
         self._apply = apply
         self._skipped = skipped
         self._began = began
@@ -69,6 +70,7 @@ class Feed:
         """Take what was read from the log past `covered`; `head` is where the log ends."""
         if self.covered < 0:
             self.covered = hint.before
+            self._last = first_seq(epoch_of(self.covered) + 1)
         # Between two epochs, no rows have the seqs in between.
         behind = head - max(self.covered, first_seq(epoch_of(head)))
         if behind > BEHIND_MAX:
@@ -99,8 +101,10 @@ class Feed:
         self._cover(max(self.covered, hint.upto))
 
     def _cover(self, seq: int) -> None:
-        before, self.covered = self.covered, seq
-        if (epoch := epoch_of(seq)) > epoch_of(before):
+        self.covered = seq
+        if seq > self._last:
+            epoch = epoch_of(seq)
+            self._last = first_seq(epoch + 1)
             self._began(epoch)
 
     def _show(self, row: Row) -> None:

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
+from websockets.utils import apply_mask
 
 from imcloud.management.commands.serve import Socket, framed
 
@@ -25,6 +28,74 @@ def test_a_message_is_one_frame_that_other_software_reads(message: bytes) -> Non
         next(Frame.parse(reader.read_exact, mask=False))
     assert parsed.value.value == Frame(Opcode.BINARY, message)
     assert not reader.buffer
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def masked(message: bytes, key: bytes, header: int = 0x82) -> bytes:
+    """A frame as a client sends it."""
+    frame = framed(message)
+    length = frame[1 : len(frame) - len(message)]
+    return bytes((header, length[0] | 0x80)) + length[1:] + key + apply_mask(message, key)
+
+
+keys = st.binary(min_size=4, max_size=4)
+messages = st.binary(max_size=140) | st.sampled_from([b"y" * size for size in (125, 126, 65_535, 65_536)])
+frames = st.builds(masked, messages, keys)
+others = st.one_of(
+    st.builds(
+        masked, messages, keys, st.sampled_from([0x81, 0x02, 0x80, 0xC2, 0x83])
+    ),  # text, a part
+    st.builds(masked, st.binary(max_size=125), keys, st.sampled_from([0x89, 0x8A])),
+    st.builds(masked, st.just(b"\x03\xe8"), keys, st.just(0x88)),
+    st.builds(framed, messages),  # not masked
+    st.just(b"\x82\xfe\x00\x05keys12345"),  # a length that has a shorter form
+    st.binary(max_size=20),
+)
+
+
+class Transport(StringTransport):
+    def unregisterProducer(self) -> None:
+        """A real one does not mind that there is none."""
+
+
+class Peer:
+    """An open websocket of Autobahn's: what it was sent as messages, and what it has answered."""
+
+    def __init__(self, *, directly: bool) -> None:
+        factory = WebSocketServerFactory("ws://localhost:80")
+        factory.protocol = WebSocketServerProtocol
+        self.protocol: Any = factory.buildProtocol(None)
+        self.protocol.application_queue = asyncio.Queue()
+        self.transport = Transport()
+        self.protocol.makeConnection(self.transport)
+        self.taken: list[bytes] = []
+        self.protocol.onMessage = lambda message, is_binary: self.taken.append(message if is_binary else b"")
+        self.protocol.dataReceived(UPGRADE)
+        assert self.protocol.state == self.protocol.STATE_OPEN
+        self.transport.clear()
+        if directly:
+            Socket(self.protocol).listen(self.taken.append)
+
+
+@given(st.lists(frames | frames | frames | others, max_size=8), st.lists(st.integers(1, 400), max_size=30))
+def test_what_is_taken_directly_is_what_autobahn_would_have_handed_on(
+    sent: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(sent)
+    own, theirs = Peer(directly=True), Peer(directly=False)
+    while stream:
+        size = cuts.pop() if cuts else len(stream)
+        for peer in (own, theirs):
+            peer.protocol.dataReceived(stream[:size])
+        stream = stream[size:]
+    assert own.taken == theirs.taken
+    assert own.protocol.state == theirs.protocol.state
+    assert own.transport.value() == theirs.transport.value()
 
 
 class Protocol(SimpleNamespace):

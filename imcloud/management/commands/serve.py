@@ -51,6 +51,36 @@ def framed(message: bytes) -> bytes:
     return b"\x82\x7f" + length.to_bytes(8) + message
 
 
+def unmasked(data: bytes, key: bytes) -> bytes:
+    """What a client has masked with the four bytes of the key (RFC 6455 5.3)."""
+    size = len(data)
+    pad = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(size, "little")
+
+
+def receive(protocol: Any, take: Callable[[bytes], None], data: bytes) -> None:
+    """Bytes from a client: `take` gets each message that came here in one frame and whole, which most do.
+
+    What comes behind anything else, and that itself, is Autobahn's to judge.
+    """
+    at, size = 0, len(data)
+    whole = not (protocol.data or protocol.current_frame or protocol.inside_message)
+    while whole and size - at >= 6 and data[at] == 0x82 and protocol.state == protocol.STATE_OPEN:
+        length, start = data[at + 1] - 0x80, at + 6
+        if length == 126 and size - at >= 8:
+            length, start = data[at + 2] << 8 | data[at + 3], at + 8
+            whole = length >= 126
+        else:
+            whole = 0 <= length < 126
+        end = start + length
+        if not whole or end > size:
+            break
+        take(unmasked(data[start:end], data[start - 4 : start]))
+        at = end
+    if at < size:
+        type(protocol).dataReceived(protocol, data[at:])
+
+
 class Socket:
     """What the gateway may do with a client's socket besides ASGI; `apps.routing.gateway.WebSocket`.
 
@@ -70,6 +100,7 @@ class Socket:
         queue = self._protocol.application_queue
         came = [queue.get_nowait() for _ in range(queue.qsize())]
         self._protocol.onMessage = lambda message, is_binary: take(message if is_binary else b"")
+        self._protocol.dataReceived = partial(receive, self._protocol, take)
         for event in came:
             if event["type"] == "websocket.receive":
                 take(event.get("bytes") or b"")
