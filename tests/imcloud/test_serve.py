@@ -69,7 +69,8 @@ class Peer:
     def __init__(self, *, directly: bool) -> None:
         factory = WebSocketServerFactory("ws://localhost:80")
         factory.protocol = WebSocketServerProtocol
-        self.protocol: Any = factory.buildProtocol(None)
+        built: Any = factory.buildProtocol(None)
+        self.protocol = built
         self.protocol.application_queue = asyncio.Queue()
         self.transport = Transport()
         self.protocol.makeConnection(self.transport)
