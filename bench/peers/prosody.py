@@ -1,0 +1,38 @@
+"""Prosody with its message archives (mod_mam, mod_muc_mam) in PostgreSQL."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from bench.peers.peer import DOMAIN, PASSWORD, Peer
+from bench.stack import StackFailed
+
+CONTROL = "/usr/bin/prosodyctl"
+CONFIG = Path(__file__).with_suffix(".cfg.lua")
+
+
+class Prosody(Peer):
+    """One process of it."""
+
+    name = "prosody"
+    packages = ("prosody", "lua-dbi-postgresql")
+
+    def prepare(self) -> None:
+        settings = Template(CONFIG.read_text()).substitute(self.settings())
+        (self.folder / CONFIG.name).write_text(settings)
+        # It makes the tables when it first needs them.
+        words = [CONTROL, "--config", str(self.folder / CONFIG.name), "register", "first", DOMAIN, PASSWORD]
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackFailed(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        return ["/usr/bin/prosody", "-F", "--config", str(self.folder / CONFIG.name)], {}
+
+    def register(self, users: Sequence[str]) -> None:
+        rows = [(DOMAIN, user, "accounts", "password", "string", PASSWORD) for user in users]
+        self.database.insert('prosody ("host", "user", store, key, type, value)', rows)
+
+    def archived(self) -> int:
+        return self.database.count("prosodyarchive")
