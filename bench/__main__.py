@@ -22,7 +22,7 @@ from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from bench import api, cost, placement, quota, stack, standby
+from bench import api, cost, disk, placement, quota, stack, standby
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
@@ -44,7 +44,7 @@ CHATROOM_LONGER = 3  # times the seconds of the other cases
 
 @dataclass(frozen=True)
 class Case:
-    """A load of pairs with `outstanding` messages a sender, or idle connections when that is 0."""
+    """A load of pairs with `outstanding` messages a sender or at a `rate`; without both, idle connections."""
 
     name: str
     users: int
@@ -52,6 +52,10 @@ class Case:
     senders: int | None = None  # None = every user sends
     homes: tuple[str, ...] = ()  # the SETs of the users, over and over; empty: one SET
     second_devices: bool = False  # of the senders
+    rate: int = 0  # messages a second of all senders together, whatever comes back
+    idle: int = 0  # further users, who are connected
+    stored: int = 0  # messages that are in the log before …
+    own: bool = False  # … in the users' own conversations, which their devices have seen
     room_rate: int = 0  # messages a second into a chatroom that all are in; the first one sends them
     group_rate: int = 0  # the same of a group
     rows: int = 0  # of a conversation whose history is read
@@ -72,14 +76,16 @@ class Case:
 
 
 ACROSS = ("set1", "set2")  # the homes of a pair
+HALF_ACROSS = (*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")  # of four pairs
 CASES = (
     Case("single", users=2, outstanding=1, senders=1),
     Case("pairs-1", users=100, outstanding=1),
     Case("pairs-8", users=100, outstanding=8),
+    Case("open-500", users=100, outstanding=0, rate=500),
     Case("many", users=1000, outstanding=1),
     Case("idle", users=5000, outstanding=0),
     # 25 of its 50 pairs cross, 13 and 12 do not.
-    Case("two-sets", users=100, outstanding=8, homes=(*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")),
+    Case("two-sets", users=100, outstanding=8, homes=HALF_ACROSS),
     Case("cross-idle", users=2, outstanding=1, senders=1, homes=ACROSS, second_devices=True),
     Case("chatroom", users=5001, outstanding=0, room_rate=20),
     Case("group", users=500, outstanding=0, group_rate=10),
@@ -141,40 +147,73 @@ class Bench:
         elif case.offline:
             measured = await self._returning(case, tokens)
         else:
-            measured = await (self._load(case, tokens) if case.outstanding else self._idle(tokens))
+            measured = await (
+                self._load(case, tokens) if case.outstanding or case.rate else self._idle(tokens)
+            )
         what = {"case": case.name, "sets": case.sets, "users": case.users, "outstanding": case.outstanding}
-        return what | measured
+        return what | ({"rate": case.rate} if case.rate else {}) | measured
 
     def _users(self, case: Case) -> list[str]:
         if case.homes and self._server:
             wanted = islice(cycle(case.homes), case.users)
             return Homes(self._server.describe()["database_url"], self._app.key).users([*wanted])
-        prefix = f"bench-{secrets.token_hex(4)}"
-        return [f"{prefix}-{number}" for number in range(case.users)]
+        return _names(case.users + case.idle)
 
     async def _load(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         pairs = Pairs(
             self._app,
-            tokens,
+            dict(islice(tokens.items(), case.users)),
             senders=case.senders,
             second_devices=case.second_devices,
         )
-        await connect(pairs.clients, progress)
+        clients = [*pairs.clients, *self._silent(dict(islice(tokens.items(), case.users, None)))]
+        if case.stored:
+            progress(f"{case.name}: storing {case.stored} messages")
+            seen = await asyncio.to_thread(self._store, case, list(tokens))
+            for client in clients:
+                client.received_until = client.sent_until = seen
+        await connect(clients, progress)
         gc.freeze()  # what is here stays: the collector of the load generator need not look at it again
-        pairs.begin(case.outstanding)
+        if case.rate:
+            pairs.begin_at(case.rate)
+        else:
+            pairs.begin(case.outstanding)
         await asyncio.sleep(max(1.0, self._seconds * WARM_UP))
         progress(f"{case.name}: measuring {self._seconds:g} s")
+        written = await asyncio.to_thread(self._written, case)
         before = self._read()
-        pairs.window.open = True
+        pairs.window.open()
         await asyncio.sleep(self._seconds)
-        pairs.window.open = False
+        pairs.window.close()
         used = self._read().since(before)
+        taken = await asyncio.to_thread(self._taken, case, written)
+        memory = await asyncio.to_thread(self._memory)
         lag = self._lag(case)
         verdict = await pairs.finish()
-        reconnects = sum(client.connections - 1 for client in pairs.clients)
-        await disconnect(pairs.clients)
+        reconnects = sum(client.connections - 1 for client in clients)
+        await disconnect(clients)
         gc.unfreeze()
-        return speed(pairs.window, used) | lag | faults(verdict) | {"reconnects": reconnects}
+        done = max(pairs.window.completed, 1)
+        sizes = {
+            "disk_bytes": {name: round(size / done) for name, size in taken.items()},
+            "server_memory_mb": {name: round(size / 1e6, 1) for name, size in memory.items()},
+        }
+        return speed(pairs.window, used) | sizes | lag | faults(verdict) | {"reconnects": reconnects}
+
+    def _store(self, case: Case, users: list[str]) -> int:
+        """Messages as of the case; ms of the newest."""
+        described = self._own_server().describe()
+        talkers = users[: case.users] if case.own else _names(2)
+        pairs = list(zip(talkers[::2], talkers[1::2], strict=True))
+        tenant = tenant_of(described["database_url"], self._app.key)
+        return fill(described["set_database_url"].format(set="set1"), tenant, pairs, case.stored)
+
+    def _written(self, case: Case) -> dict[str, int]:
+        sets = sorted(set(case.homes)) or ["set1"]
+        return disk.written(self._server, sets) if self._server else {}
+
+    def _taken(self, case: Case, before: dict[str, int]) -> dict[str, int]:
+        return {name: size - before[name] for name, size in self._written(case).items()}
 
     def _lag(self, case: Case) -> dict[str, int]:
         if case.sets == 1 or not self._server:
@@ -182,10 +221,7 @@ class Bench:
         return {"copies_behind": behind(self._server.describe()["set_database_url"], *ACROSS)}
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
-        clients = [
-            Client(websocket_url(self._app.url, self._app.key, token), user, sends_nothing, _nothing_shown)
-            for user, token in tokens.items()
-        ]
+        clients = self._silent(tokens)
         first = min(IDLE_WARM_UP_CLIENTS, len(clients) // 2)
         await connect(clients[:first], progress)
         await asyncio.sleep(1)
@@ -209,6 +245,12 @@ class Bench:
             },
             "reconnects": sum(client.connections - 1 for client in clients),
         }
+
+    def _silent(self, tokens: dict[str, str]) -> list[Client]:
+        return [
+            Client(websocket_url(self._app.url, self._app.key, token), user, sends_nothing, _nothing_shown)
+            for user, token in tokens.items()
+        ]
 
     async def _chatroom(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         crowd = Crowd(self._app, tokens, f"room-{secrets.token_hex(4)}")
@@ -272,7 +314,7 @@ class Bench:
         progress(f"{case.name}: making {case.rows} rows")
         tenant = await asyncio.to_thread(tenant_of, described["database_url"], self._app.key)
         database = described["set_database_url"].format(set="set1")
-        newest = await asyncio.to_thread(fill, database, tenant, one, other, case.rows)
+        newest = await asyncio.to_thread(fill, database, tenant, [(one, other)], case.rows)
         url = websocket_url(self._app.url, self._app.key, token)
         await pages(url, one, other, newest, case.rows, max(1.0, self._seconds * WARM_UP))
         progress(f"{case.name}: measuring {self._seconds:g} s")
@@ -354,7 +396,7 @@ class Bench:
 
         async def append() -> int:
             tenant = await asyncio.to_thread(tenant_of, server.describe()["database_url"], self._app.key)
-            await asyncio.to_thread(fill, its.primary, tenant, one, other, case.away)
+            await asyncio.to_thread(fill, its.primary, tenant, [(one, other)], case.away)
             return case.away
 
         traffic = Traffic(self._app, rate=standby.RATE)
@@ -373,8 +415,16 @@ class Bench:
         server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
 
+    def _memory(self) -> dict[str, int]:
+        return cost.memory_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
+
     def _gateway_memory(self) -> int:
         return cost.resident(self._server.describe()["pids"]["gateway"]) if self._server else 0
+
+
+def _names(number: int) -> list[str]:
+    prefix = f"bench-{secrets.token_hex(4)}"
+    return [f"{prefix}-{each}" for each in range(number)]
 
 
 def _nothing_shown(message: Any) -> None:
@@ -389,6 +439,7 @@ def speed(window: Window, used: Reading) -> dict[str, Any]:
         "ack_ms": percentiles(window.acks),
         "delivery_ms": percentiles(window.deliveries),
         **({"copy_ms": percentiles(window.copies)} if window.copies else {}),
+        **({"late_ms": percentiles(window.late)} if window.late else {}),
         **per_unit(used, max(window.completed, 1)),
     }
 
@@ -481,18 +532,35 @@ def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.S
     if chosen.url:
         yield App(chosen.url.rstrip("/"), chosen.app_key, chosen.app_secret), None
         return
+    with own_server(sets, chosen.nodes) as own:
+        yield own
+
+
+@contextmanager
+def own_server(sets: int, nodes: int) -> Iterator[tuple[App, stack.Stack]]:
+    """A server with fresh data and so many SETs and nodes of each, which lives as long as the block."""
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
-        progress(f"starting a server with SETs: {sets}")
-        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(chosen.nodes)) as server:
+        progress(f"starting a server with SETs: {sets}, nodes of each: {nodes}")
+        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(nodes)) as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server
+
+
+def allow_connections() -> None:
+    """Let this process, and the servers that it starts, have as many open files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def broken(line: dict[str, Any]) -> int:
+    """How many messages of a case were lost, doubled or out of order."""
+    return sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
 
 
 def main() -> int:
     """Run the chosen cases; exit status 1 when a message was lost, doubled or out of order."""
     chosen = arguments()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
+    allow_connections()
     wrong = 0
     seconds = 2.0 if chosen.quick else chosen.seconds
     if chosen.placement:
@@ -503,7 +571,7 @@ def main() -> int:
             bench = Bench(app, server, seconds)
             for case in cases:
                 line = asyncio.run(bench.run(case.quick() if chosen.quick else case))
-                wrong += sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
+                wrong += broken(line)
                 tell(line, chosen.output)
     return 1 if wrong else 0
 

@@ -2,7 +2,8 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bench.stack import Stack
@@ -29,13 +30,32 @@ def processes() -> dict[int, tuple[int, float]]:
 def cpu_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
     """CPU seconds by kind; a process belongs to the nearest of `roots` (pid -> kind) at or above it."""
     used: dict[str, float] = defaultdict(float)
-    for pid, (parent, seconds) in table.items():
+    for pid, kind in _kinds(roots, table):
+        used[kind] += table[pid][1]
+    return dict(used)
+
+
+def memory_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, int]:
+    """Bytes of memory by kind, as of `cpu_by_kind`; what processes share is divided among them."""
+    used: dict[str, int] = defaultdict(int)
+    for pid, kind in _kinds(roots, table):
+        with suppress(OSError):  # ended in between
+            used[kind] += _proportional(pid)
+    return dict(used)
+
+
+def _kinds(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> Iterator[tuple[int, str]]:
+    for pid, (parent, _) in table.items():
         kind, above = roots.get(pid), parent
         while kind is None and above in table:
             kind, above = roots.get(above), table[above][0]
         if kind is not None:
-            used[kind] += seconds
-    return dict(used)
+            yield pid, kind
+
+
+def _proportional(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def roots(stack: Stack) -> dict[int, str]:
