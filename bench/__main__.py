@@ -22,7 +22,7 @@ from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from bench import api, cost, placement, quota, stack, standby
+from bench import api, cost, disk, placement, quota, stack, standby
 from bench.chatroom import Crowd
 from bench.client import Client, websocket_url
 from bench.exchange import behind
@@ -35,7 +35,9 @@ from bench.traffic import Traffic
 from bench.window import (
     IDLE_WARM_UP_CLIENTS,
     WARM_UP,
+    More,
     Reading,
+    megabytes,
     of_fanout,
     of_idle,
     of_load,
@@ -49,7 +51,7 @@ CHATROOM_LONGER = 3  # times the seconds of the other cases
 
 @dataclass(frozen=True)
 class Case:
-    """A load of pairs with `outstanding` messages a sender, or idle connections when that is 0."""
+    """A load of pairs with `outstanding` messages a sender or at a `rate`; without both, idle connections."""
 
     name: str
     users: int
@@ -57,6 +59,10 @@ class Case:
     senders: int | None = None  # None = every user sends
     homes: tuple[str, ...] = ()  # the SETs of the users, over and over; empty: one SET
     second_devices: bool = False  # of the senders
+    rate: int = 0  # messages a second of all senders together, whatever comes back
+    idle: int = 0  # further users, who are connected
+    stored: int = 0  # messages that are in the log before …
+    own: bool = False  # … in the users' own conversations, which their devices have seen
     room_rate: int = 0  # messages a second into a chatroom that all are in; the first one sends them
     group_rate: int = 0  # the same of a group
     rows: int = 0  # of a conversation whose history is read
@@ -77,14 +83,16 @@ class Case:
 
 
 ACROSS = ("set1", "set2")  # the homes of a pair
+HALF_ACROSS = (*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")  # of four pairs
 CASES = (
     Case("single", users=2, outstanding=1, senders=1),
     Case("pairs-1", users=100, outstanding=1),
     Case("pairs-8", users=100, outstanding=8),
+    Case("open-500", users=100, outstanding=0, rate=500),
     Case("many", users=1000, outstanding=1),
     Case("idle", users=5000, outstanding=0),
     # 25 of its 50 pairs cross, 13 and 12 do not.
-    Case("two-sets", users=100, outstanding=8, homes=(*ACROSS, "set1", "set1", *ACROSS, "set2", "set2")),
+    Case("two-sets", users=100, outstanding=8, homes=HALF_ACROSS),
     Case("cross-idle", users=2, outstanding=1, senders=1, homes=ACROSS, second_devices=True),
     Case("chatroom", users=5001, outstanding=0, room_rate=20),
     Case("group", users=500, outstanding=0, group_rate=10),
@@ -129,41 +137,71 @@ class Bench:
         elif case.offline:
             measured = await self._returning(case, tokens)
         else:
-            measured = await (self._load(case, tokens) if case.outstanding else self._idle(tokens))
+            measured = await (
+                self._load(case, tokens) if case.outstanding or case.rate else self._idle(tokens)
+            )
         what = {"case": case.name, "sets": case.sets, "users": case.users, "outstanding": case.outstanding}
-        return what | measured
+        return what | ({"rate": case.rate} if case.rate else {}) | measured
 
     def _users(self, case: Case) -> list[str]:
         if case.homes and self._server:
             wanted = islice(cycle(case.homes), case.users)
             return Homes(self._server.describe()["database_url"], self._app.key).users([*wanted])
-        prefix = f"bench-{secrets.token_hex(4)}"
-        return [f"{prefix}-{number}" for number in range(case.users)]
+        return _names(case.users + case.idle)
 
     async def _load(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         pairs = Pairs(
             self._app,
-            tokens,
+            dict(islice(tokens.items(), case.users)),
             senders=case.senders,
             second_devices=case.second_devices,
         )
-        at_end = partial(self._at_end, case)
-        return await of_load(case.name, pairs, case.outstanding, self._seconds, self._read, at_end)
+        others = self._silent(dict(islice(tokens.items(), case.users, None)))
+        if case.stored:
+            progress(f"{case.name}: storing {case.stored} messages")
+            seen = await asyncio.to_thread(self._store, case, list(tokens))
+            for client in [*pairs.clients, *others]:
+                client.received_until = client.sent_until = seen
+        begin = partial(pairs.begin_at, case.rate) if case.rate else partial(pairs.begin, case.outstanding)
+        more = partial(self._at_open, case, pairs)
+        return await of_load(case.name, pairs, begin, self._seconds, self._read, more, others)
 
-    def _at_end(self, case: Case) -> dict[str, Any]:
+    def _store(self, case: Case, users: list[str]) -> int:
+        """Messages as of the case; ms of the newest."""
+        described = self._own_server().describe()
+        talkers = users[: case.users] if case.own else _names(2)
+        pairs = list(zip(talkers[::2], talkers[1::2], strict=True))
+        tenant = tenant_of(described["database_url"], self._app.key)
+        return fill(described["set_database_url"].format(set="set1"), tenant, pairs, case.stored)
+
+    def _at_open(self, case: Case, pairs: Pairs) -> More:
         if not self._server:
-            return {}
-        memory = {"memory_mb": cost.memory_by_kind(cost.roots(self._server), cost.processes())}
-        if case.sets == 1:
-            return memory
-        return memory | {"copies_behind": behind(self._server.describe()["set_database_url"], *ACROSS)}
+            return dict
+        server, sets = self._server, sorted(set(case.homes)) or ["set1"]
+        before = disk.written(server, sets)
+
+        def at_close() -> dict[str, Any]:
+            done = max(pairs.window.completed, 1)
+            grown = {name: size - before[name] for name, size in disk.written(server, sets).items()}
+            more = {
+                "disk_bytes": {name: round(size / done) for name, size in grown.items()},
+                "server_memory_mb": megabytes(cost.roots(server)),
+            }
+            if case.sets > 1:
+                more["copies_behind"] = behind(server.describe()["set_database_url"], *ACROSS)
+            return more
+
+        return at_close
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
-        clients = [
+        clients = self._silent(tokens)
+        return await of_idle("gateway", clients, self._seconds, self._read, self._gateway_memory)
+
+    def _silent(self, tokens: dict[str, str]) -> list[Client]:
+        return [
             Client(websocket_url(self._app.url, self._app.key, token), user, sends_nothing, _nothing_shown)
             for user, token in tokens.items()
         ]
-        return await of_idle("gateway", clients, self._seconds, self._read, self._gateway_memory)
 
     async def _chatroom(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         crowd = Crowd(self._app, tokens, f"room-{secrets.token_hex(4)}")
@@ -207,7 +245,7 @@ class Bench:
         progress(f"{case.name}: making {case.rows} rows")
         tenant = await asyncio.to_thread(tenant_of, described["database_url"], self._app.key)
         database = described["set_database_url"].format(set="set1")
-        newest = await asyncio.to_thread(fill, database, tenant, one, other, case.rows)
+        newest = await asyncio.to_thread(fill, database, tenant, [(one, other)], case.rows)
         url = websocket_url(self._app.url, self._app.key, token)
         await pages(url, one, other, newest, case.rows, max(1.0, self._seconds * WARM_UP))
         progress(f"{case.name}: measuring {self._seconds:g} s")
@@ -289,7 +327,7 @@ class Bench:
 
         async def append() -> int:
             tenant = await asyncio.to_thread(tenant_of, server.describe()["database_url"], self._app.key)
-            await asyncio.to_thread(fill, its.primary, tenant, one, other, case.away)
+            await asyncio.to_thread(fill, its.primary, tenant, [(one, other)], case.away)
             return case.away
 
         traffic = Traffic(self._app, rate=standby.RATE)
@@ -310,6 +348,11 @@ class Bench:
 
     def _gateway_memory(self) -> int:
         return cost.resident(self._server.describe()["pids"]["gateway"]) if self._server else 0
+
+
+def _names(number: int) -> list[str]:
+    prefix = f"bench-{secrets.token_hex(4)}"
+    return [f"{prefix}-{each}" for each in range(number)]
 
 
 def _nothing_shown(message: Any) -> None:
@@ -366,18 +409,35 @@ def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.S
     if chosen.url:
         yield App(chosen.url.rstrip("/"), chosen.app_key, chosen.app_secret), None
         return
+    with own_server(sets, chosen.nodes) as own:
+        yield own
+
+
+@contextmanager
+def own_server(sets: int, nodes: int) -> Iterator[tuple[App, stack.Stack]]:
+    """A server with fresh data and so many SETs and nodes of each, which lives as long as the block."""
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
-        progress(f"starting a server with SETs: {sets}")
-        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(chosen.nodes)) as server:
+        progress(f"starting a server with SETs: {sets}, nodes of each: {nodes}")
+        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(nodes)) as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server
+
+
+def allow_connections() -> None:
+    """Let this process, and the servers that it starts, have as many open files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def broken(line: dict[str, Any]) -> int:
+    """How many messages of a case were lost, doubled or out of order."""
+    return sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
 
 
 def main() -> int:
     """Run the chosen cases; exit status 1 when a message was lost, doubled or out of order."""
     chosen = arguments()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
+    allow_connections()
     wrong = 0
     seconds = 2.0 if chosen.quick else chosen.seconds
     if chosen.placement:
@@ -388,7 +448,7 @@ def main() -> int:
             bench = Bench(app, server, seconds)
             for case in cases:
                 line = asyncio.run(bench.run(case.quick() if chosen.quick else case))
-                wrong += sum(line.get(name, 0) for name in ("lost", "duplicated", "out_of_order"))
+                wrong += broken(line)
                 tell(line, chosen.output)
     return 1 if wrong else 0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from urllib.parse import quote, urlencode, urlsplit
 
-from bench.load import BODY_BYTES
+from bench.load import BODY_BYTES, paced
 from bench.tokens import ApiRefused, App
 
 CONNECTIONS_AT_RATE = 64  # that a call at a fixed rate may find free; if it finds none it waits, which counts
@@ -128,16 +128,14 @@ async def at_rate(url: str, calls: Iterator[bytes], rate: float, seconds: float)
     found, free = Calls(), asyncio.Queue[Caller]()
     for _ in range(CONNECTIONS_AT_RATE):
         free.put_nowait(await Caller.open(url))
-    began, running = time.perf_counter(), set[asyncio.Task[None]]()
+    running = set[asyncio.Task[None]]()
 
     async def run(due: float) -> None:
         caller = await free.get()
         await _one(caller, next(calls), due, found)
         free.put_nowait(caller)
 
-    for number in range(int(rate * seconds)):
-        due = began + number / rate
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    async for due in paced(rate, seconds):
         task = asyncio.create_task(run(due))
         running.add(task)
         task.add_done_callback(running.discard)

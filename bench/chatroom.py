@@ -13,7 +13,7 @@ from typing import Any
 from apps.routing.protocol.im_pb2 import ChrmInput, ChrmPullMsg, DownStreamMessages
 from apps.routing.protocol.packets import PINGREQ, Publish, Query, encode_upstream
 from bench.client import websocket_url
-from bench.load import number_of, numbered
+from bench.load import number_of, numbered, paced
 from bench.tokens import App
 from bench.wire import Wire
 
@@ -141,10 +141,9 @@ class Crowd:
 
     async def talk(self, rate: int, seconds: float) -> None:
         """Send so many messages a second, whatever becomes of them."""
-        began = time.perf_counter()
-        pinged = began
-        for number in range(round(rate * seconds)):
-            await asyncio.sleep(max(began + number / rate - time.perf_counter(), 0.0))
+        pinged = time.perf_counter()
+        async for _ in paced(rate, seconds):
+            number = len(self._sent)
             self._missing.append(len(self.members))
             self._sent.append(time.perf_counter())
             self._talker.say(number)

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bench.stack import Stack
@@ -26,8 +27,24 @@ def processes() -> dict[int, tuple[int, float]]:
     return found
 
 
-def by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> Iterator[tuple[int, str]]:
-    """(pid, kind); a process belongs to the nearest of `roots` (pid -> kind) at or above it."""
+def cpu_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
+    """CPU seconds by kind; a process belongs to the nearest of `roots` (pid -> kind) at or above it."""
+    used: dict[str, float] = defaultdict(float)
+    for pid, kind in _kinds(roots, table):
+        used[kind] += table[pid][1]
+    return dict(used)
+
+
+def memory_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, int]:
+    """Bytes of memory by kind, as of `cpu_by_kind`; what processes share is divided among them."""
+    used: dict[str, int] = defaultdict(int)
+    for pid, kind in _kinds(roots, table):
+        with suppress(OSError):  # ended in between
+            used[kind] += _proportional(pid)
+    return dict(used)
+
+
+def _kinds(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> Iterator[tuple[int, str]]:
     for pid, (parent, _) in table.items():
         kind, above = roots.get(pid), parent
         while kind is None and above in table:
@@ -36,20 +53,9 @@ def by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) ->
             yield pid, kind
 
 
-def cpu_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
-    """CPU seconds by kind."""
-    used: dict[str, float] = defaultdict(float)
-    for pid, kind in by_kind(roots, table):
-        used[kind] += table[pid][1]
-    return dict(used)
-
-
-def memory_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
-    """Resident MB by kind; what processes share counts once in all."""
-    used: dict[str, float] = defaultdict(float)
-    for pid, kind in by_kind(roots, table):
-        used[kind] += proportional(pid)
-    return {kind: round(size / 1e6, 1) for kind, size in used.items()}
+def _proportional(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def roots(stack: Stack) -> dict[int, str]:
@@ -71,12 +77,3 @@ def machine() -> float:
 def resident(pid: int) -> int:
     """Resident memory of one process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-
-
-def proportional(pid: int) -> int:
-    """The same with its share only of what it shares with others; 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

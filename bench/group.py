@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage
 from bench.client import OWN, Client, websocket_url
-from bench.load import DRAIN_LOOK_SECONDS, DRAIN_SECONDS, number_of, numbered, sends_nothing
+from bench.load import DRAIN_LOOK_SECONDS, DRAIN_SECONDS, number_of, numbered, paced, sends_nothing
 from bench.tokens import TIMEOUT_SECONDS, App
 
 METHOD = "pgMsgP"
@@ -44,9 +44,7 @@ class Fanout:
 
     async def talk(self, rate: float, seconds: float) -> None:
         """Send so many messages a second, and wait until all have them."""
-        began = time.perf_counter()
-        for number in range(round(rate * seconds)):
-            await asyncio.sleep(max(began + number / rate - time.perf_counter(), 0.0))
+        async for _ in paced(rate, seconds):
             self._say()
         await self._settle()
 

@@ -1,15 +1,17 @@
-"""Closed-loop load of user pairs, and idle connections; both measure a window after a warm-up.
+"""Load of user pairs, in a closed loop or at a fixed rate, and idle connections; a window is measured.
 
-A message occupies its place in the loop until it is acknowledged to the sender *and* shown to the receiver
-(and to the sender's second device, where it has one), and only then counts. All ends live in this process, so
-one clock times them.
+A message counts when it is acknowledged to the sender *and* shown to the receiver (and to the sender's second
+device, where it has one); in a closed loop it occupies its place until then. All ends live in this process,
+so one clock times them.
 """
 
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count, cycle
+from math import inf
 from typing import Any, Protocol
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage
@@ -40,15 +42,47 @@ def number_of(content: bytes) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
+async def paced(rate: float, seconds: float = inf) -> AsyncIterator[float]:
+    """The moments (perf_counter) at which one of `rate` things a second is due, each when it has come.
+
+    None is left out: after a delay, those that are overdue come at once. It ends with those of `seconds`.
+    """
+    began = time.perf_counter()
+    for number in count():
+        if number >= rate * seconds:
+            return
+        due = began + number / rate
+        await asyncio.sleep(max(due - time.perf_counter(), 0.0))
+        yield due
+
+
 @dataclass(slots=True)
 class Window:
-    """What completed while the window was open; times in seconds."""
+    """What was measured while the window was open; times in seconds.
 
-    open: bool = False
+    A closed loop's message belongs to it when it completes in that time, one sent at a fixed rate when it was
+    due in that time: it is timed however late it comes.
+    """
+
+    opened: float = inf  # perf_counter
+    closed: float = inf
     completed: int = 0
     acks: "array[float]" = field(default_factory=lambda: array("d"))
     deliveries: "array[float]" = field(default_factory=lambda: array("d"))
     copies: "array[float]" = field(default_factory=lambda: array("d"))  # on the sender's second device
+    late: "array[float]" = field(default_factory=lambda: array("d"))  # from when it was due to its sending
+
+    def open(self) -> None:
+        """Measure from now on."""
+        self.opened = time.perf_counter()
+
+    def close(self) -> None:
+        """Measure nothing that completes, or is due, from now on."""
+        self.closed = time.perf_counter()
+
+    def holds(self, moment: float) -> bool:
+        """Whether it was open then."""
+        return self.opened <= moment < self.closed
 
 
 class Device(Protocol):
@@ -65,9 +99,10 @@ class Device(Protocol):
 
 
 class Loop:
-    """One sender that keeps `outstanding` messages to one receiver under way until `running` is false.
+    """One sender of messages to one receiver; `numbered` makes what the client sends of a message's number.
 
-    `numbered` makes what the client sends of a message's number.
+    Until `running` is false each message that is through is followed by the next, unless it was sent by
+    `send_due`.
     """
 
     def __init__(self, books: Books, window: Window, receiver: str, numbered: Callable[[int], bytes]):
@@ -77,6 +112,7 @@ class Loop:
         self._numbered = numbered
         self._started: dict[int, float] = {}
         self._awaited: dict[int, int] = {}  # how many of: acknowledgement and showings
+        self._at_rate = False
         self.client: Device | None = None
         self.running = True
 
@@ -90,12 +126,28 @@ class Loop:
         client = self.client
         if not self.running or client is None:
             return
-        if not client.online:
+        if client.online:
+            self._send(client, time.perf_counter())
+        else:
             asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.next)
+
+    def send_due(self, due: float) -> None:
+        """Send a message now, or when the client is online; its time counts from `due` (perf_counter)."""
+        client = self.client
+        if not self.running or client is None:
             return
+        self._at_rate = True
+        if not client.online:
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.send_due, due)
+            return
+        if self._window.holds(due):
+            self._window.late.append(time.perf_counter() - due)
+        self._send(client, due)
+
+    def _send(self, client: Device, started: float) -> None:
         number = self._books.attempted(client.user, self._receiver)
         self._awaited[number] = 1 + len(self._books)
-        self._started[number] = time.perf_counter()
+        self._started[number] = started
         client.send(self._receiver, self._numbered(number), number)
 
     def answered(self, number: int, status: int, uid: str, sent_at: int) -> None:
@@ -109,7 +161,8 @@ class Loop:
             self._books.refused(self.client.user, self._receiver, number, status)
         self._started.pop(number, None)
         self._awaited.pop(number, None)
-        asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.next)
+        if not self._at_rate:
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.next)
 
     def shown(self, number: int) -> None:
         """The receiver's user saw `number`."""
@@ -124,15 +177,17 @@ class Loop:
         started = self._started.get(number)
         if started is None:
             return
-        if self._window.open:
-            times.append(time.perf_counter() - started)
+        now = time.perf_counter()
+        measured = self._window.holds(started if self._at_rate else now)
+        if measured:
+            times.append(now - started)
         self._awaited[number] -= 1
         if self._awaited[number]:
             return
         del self._started[number], self._awaited[number]
-        if self._window.open:
-            self._window.completed += 1
-        self.next()
+        self._window.completed += measured
+        if not self._at_rate:
+            self.next()
 
 
 class Loops:
@@ -156,6 +211,7 @@ class Loops:
             for index, user in enumerate(users)
         }
         self._senders = list(self._loops.values())[:senders]
+        self._sending: asyncio.Task[None] | None = None
 
     def begin(self, outstanding: int) -> None:
         """Put the loops in motion."""
@@ -163,8 +219,20 @@ class Loops:
             for _ in range(outstanding):
                 loop.next()
 
+    def begin_at(self, rate: float) -> None:
+        """Send so many messages a second in all from now on, by the senders in turn, whatever comes back."""
+        self._sending = asyncio.get_running_loop().create_task(self._send_at(rate))
+
+    async def _send_at(self, rate: float) -> None:
+        senders = cycle(self._senders)
+        async for due in paced(rate):
+            next(senders).send_due(due)
+
     async def finish(self) -> Verdict:
         """Stop sending, wait until all is there or DRAIN_SECONDS have passed, and judge."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         for loop in self._senders:
             loop.running = False
         for _ in range(int(DRAIN_SECONDS / DRAIN_LOOK_SECONDS)):

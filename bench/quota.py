@@ -50,10 +50,10 @@ async def _beside_a_flood(traffic: Traffic, other: App, seconds: float) -> tuple
     await connect(flood.clients)
     flood.begin(OUTSTANDING)
     await asyncio.sleep(2)  # the bucket was full
-    flood.window.open = True
+    flood.window.open()
     refused = flood.books.verdict().refused
     times = await _timed(traffic, seconds)
-    flood.window.open = False
+    flood.window.close()
     refused = flood.books.verdict().refused - refused
     through = flood.window.completed
     await flood.finish()

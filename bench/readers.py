@@ -23,38 +23,43 @@ QUERYACK = 6  # the upper half of a packet's first byte
 AT_ONCE = 1000  # receivers of one call
 PAGE = 100  # messages
 
-# Rows as if the two had written to each other for as many ms, in turn; the log goes on after them.
+# Rows as if the pairs had written one message a ms, each pair one and then each pair one the other way; the
+# log goes on after them.
 _ROWS = """
     WITH head AS (UPDATE messaging_head SET seq = seq + %(number)s, time = GREATEST(time, %(until)s)
                   RETURNING seq - %(number)s AS before)
     INSERT INTO messaging_message (seq, uid, time, sent, tenant, kind, sender, target, conversation, flags,
       inbox, sendbox, export, reach, target_slot, sender_slot, method, up)
-    SELECT before + n, 'bench-' || n, %(until)s - %(number)s + n, %(until)s - %(number)s + n, %(tenant)s, 1,
-           CASE WHEN n %% 2 = 0 THEN %(one)s ELSE %(other)s END,
-           CASE WHEN n %% 2 = 0 THEN %(other)s ELSE %(one)s END,
-           %(conversation)s, 3, true, true, false, NULL,
-           CASE WHEN n %% 2 = 0 THEN %(slot_of_other)s ELSE %(slot_of_one)s END,
-           CASE WHEN n %% 2 = 0 THEN %(slot_of_one)s ELSE %(slot_of_other)s END, 'ppMsgP', %(up)s
-    FROM head, generate_series(1, %(number)s) n"""
+    SELECT before + n, 'bench-' || before + n, %(until)s - %(number)s + n, %(until)s - %(number)s + n,
+           %(tenant)s, 1, sender, target, conversation, 3, true, true, false, NULL, target_slot, sender_slot,
+           'ppMsgP', %(up)s
+    FROM head, generate_series(1, %(number)s) n JOIN unnest(
+      %(turns)s::int[], %(senders)s::text[], %(targets)s::text[], %(conversations)s::bigint[],
+      %(target_slots)s::int[], %(sender_slots)s::int[]
+    ) AS turn (turn, sender, target, conversation, target_slot, sender_slot) ON turn = n %% %(ways)s"""
 
 
-def fill(database_url: str, tenant: int, one: str, other: str, number: int) -> int:
-    """Put so many messages of two users into a SET's log; ms of the newest."""
+def fill(database_url: str, tenant: int, pairs: Sequence[tuple[str, str]], number: int) -> int:
+    """Put so many messages, of these pairs of users in all, into a SET's log; ms of the newest."""
     app, until = str(tenant), time.time_ns() // 1_000_000
+    ways = [*pairs, *((other, one) for one, other in pairs)]  # who writes to whom
     parameters = {
         "number": number,
         "until": until,
         "tenant": tenant,
-        "one": one,
-        "other": other,
-        "conversation": placement.digest(app, str(PRIVATE), *sorted((one, other))) - (1 << 63),
-        "slot_of_one": placement.slot(app, one),
-        "slot_of_other": placement.slot(app, other),
+        "ways": len(ways),
+        "turns": [*range(len(ways))],
+        "senders": [sender for sender, _ in ways],
+        "targets": [target for _, target in ways],
+        "conversations": [placement.digest(app, str(PRIVATE), *sorted(users)) - (1 << 63) for users in ways],
+        "target_slots": [placement.slot(app, target) for _, target in ways],
+        "sender_slots": [placement.slot(app, sender) for sender, _ in ways],
         "up": text_message(b'{"content":"%s"}' % (b"x" * 100)),
     }
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(_ROWS, parameters)
         connection.execute("VACUUM ANALYZE messaging_message")
+        connection.execute("CHECKPOINT")  # it would go on beside what is measured
     return until
 
 

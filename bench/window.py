@@ -5,10 +5,11 @@ import gc
 import sys
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import cost
 from bench.group import Fanout
 from bench.ledger import Verdict
 from bench.load import Device, Loops, Window, connect, disconnect
@@ -40,29 +41,43 @@ class Reading:
 Look = Callable[[], Reading]
 
 
+More = Callable[[], dict[str, Any]]
+
+
+def nothing_more() -> More:
+    """A window of which no further figures are asked."""
+    return dict
+
+
 async def of_load(
     name: str,
     pairs: Loops,
-    outstanding: int,
+    begin: Callable[[], None],
     seconds: float,
     look: Look,
-    at_end: Callable[[], dict[str, Any]] = dict,
+    at_open: Callable[[], More] = nothing_more,
+    others: Sequence[Device] = (),
 ) -> dict[str, Any]:
-    """Connect the pairs, have them send, and say what the window was; `at_end` is asked as it closes."""
-    await connect(pairs.clients, progress)
+    """Connect the pairs and the others, have the pairs send, and say what the window was.
+
+    `at_open` is called as it opens, in a thread, and what that returns as it closes, for further figures.
+    """
+    clients = [*pairs.clients, *others]
+    await connect(clients, progress)
     gc.freeze()  # what is here stays: the collector of the load generator need not look at it again
-    pairs.begin(outstanding)
+    begin()
     await asyncio.sleep(max(1.0, seconds * WARM_UP))
     progress(f"{name}: measuring {seconds:g} s")
+    at_close = await asyncio.to_thread(at_open)
     before = look()
-    pairs.window.open = True
+    pairs.window.open()
     await asyncio.sleep(seconds)
-    pairs.window.open = False
+    pairs.window.close()
     used = look().since(before)
-    more = at_end()
+    more = await asyncio.to_thread(at_close)
     verdict = await pairs.finish()
-    reconnects = sum(client.connections - 1 for client in pairs.clients)
-    await disconnect(pairs.clients)
+    reconnects = sum(client.connections - 1 for client in clients)
+    await disconnect(clients)
     gc.unfreeze()
     return speed(pairs.window, used) | more | faults(verdict) | {"reconnects": reconnects}
 
@@ -129,6 +144,7 @@ def speed(window: Window, used: Reading) -> dict[str, Any]:
         "ack_ms": percentiles(window.acks),
         "delivery_ms": percentiles(window.deliveries),
         **({"copy_ms": percentiles(window.copies)} if window.copies else {}),
+        **({"late_ms": percentiles(window.late)} if window.late else {}),
         **per_unit(used, max(window.completed, 1)),
     }
 
@@ -142,6 +158,12 @@ def per_unit(used: Reading, done: int) -> dict[str, Any]:
         "load_generator_cpu_us": round(used.own / done * 1e6, 1),
         "other_cpu_percent": round(elsewhere / used.clock * 100, 1) if server else None,
     }
+
+
+def megabytes(roots: Mapping[int, str]) -> dict[str, float]:
+    """Memory by kind of process, as of cost.memory_by_kind."""
+    used = cost.memory_by_kind(roots, cost.processes())
+    return {kind: round(size / 1e6, 1) for kind, size in used.items()}
 
 
 def faults(verdict: Verdict) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from bench.peers.load import Pairs, Room, check, client, nothing_shown
 from bench.peers.peer import Peer, install
 from bench.peers.prosody import Prosody
 from bench.tokens import App
-from bench.window import Reading, of_fanout, of_idle, of_load, progress
+from bench.window import Reading, megabytes, of_fanout, of_idle, of_load, progress
 
 PEERS: dict[str, type[Peer]] = {each.name: each for each in (Ejabberd, Prosody)}
 IMCLOUD = "imcloud"
@@ -60,7 +61,14 @@ class PeerBench:
         pairs = Pairs(self._peer.port, self._users(case), acknowledged=acknowledged)
         before = self._peer.archived()
         measured = asyncio.run(
-            of_load(case.name, pairs, case.outstanding, self._seconds, self._look, self._memory)
+            of_load(
+                case.name,
+                pairs,
+                partial(pairs.begin, case.outstanding),
+                self._seconds,
+                self._look,
+                lambda: self._memory,
+            )
         )
         if not acknowledged:
             del measured["ack_ms"]
@@ -106,7 +114,7 @@ class PeerBench:
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
 
     def _memory(self) -> Line:
-        return {"memory_mb": cost.memory_by_kind(self._peer.roots(), cost.processes())}
+        return {"server_memory_mb": megabytes(self._peer.roots())}
 
 
 @contextmanager
@@ -185,7 +193,7 @@ def table(lines: list[Line]) -> str:
     for line in lines:
         without = " no acks" if line.get("acknowledged") is False else ""
         shown = line.get("delivery_ms") or line.get("last_member_ms_at_most")
-        memory = line.get("memory_mb") or {}
+        memory = line.get("server_memory_mb") or {}
         apart = sum(size for kind, size in memory.items() if kind == database.POSTGRES)
         rows.append(
             (

@@ -65,7 +65,7 @@ async def test_a_standby_that_was_away_is_behind_until_it_has_caught_up(tmp_path
             with pytest.raises(psycopg.OperationalError):
                 its.lag()
             tenant = tenant_of(described["database_url"], described["app_key"])
-            await asyncio.to_thread(fill, its.primary, tenant, "alice", "bob", 2000)
+            await asyncio.to_thread(fill, its.primary, tenant, [("alice", "bob")], 2000)
         async with its.lags() as lags:
             await standby.catch_up(its)
             for _ in range(100):
