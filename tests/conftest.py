@@ -53,15 +53,12 @@ def pytest_xdist_setupnodes() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
-OWN_STACKS = ("faults", "imcloud")  # folders
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Those that start stacks of their own first: they have the machine before there is one for all others.
     items.sort(
         key=lambda item: (
             item.get_closest_marker("faults") is None,
-            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS,
+            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name != "imcloud",
         )
     )
     for item in items:

@@ -47,9 +47,7 @@ keys = st.binary(min_size=4, max_size=4)
 messages = st.binary(max_size=140) | st.sampled_from([b"y" * size for size in (125, 126, 65_535, 65_536)])
 frames = st.builds(masked, messages, keys)
 others = st.one_of(
-    st.builds(
-        masked, messages, keys, st.sampled_from([0x81, 0x02, 0x80, 0xC2, 0x83])
-    ),  # text, a part
+    st.builds(masked, messages, keys, st.sampled_from([0x81, 0x02, 0x80, 0xC2, 0x83])),  # text, a part
     st.builds(masked, st.binary(max_size=125), keys, st.sampled_from([0x89, 0x8A])),
     st.builds(masked, st.just(b"\x03\xe8"), keys, st.just(0x88)),
     st.builds(framed, messages),  # not masked
