@@ -63,8 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
     for item in items:
         # Of the stacks that are broken one is up at a time; other files go to whichever process is free.
-        its = item.path.parent if item.path.parent.name == "faults" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(its.relative_to(ROOT))))
+        group = "faults" if item.get_closest_marker("faults") else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
