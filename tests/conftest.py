@@ -53,6 +53,19 @@ def pytest_xdist_setupnodes() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of the stacks that are broken one is up at a time; other files go to whichever process is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "faults" if file.startswith("tests/faults/") else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Those that start stacks of their own first: they have the machine before there is one for all others.
     items.sort(
@@ -62,9 +75,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
     )
     for item in items:
-        # Of the stacks that are broken one is up at a time; other files go to whichever process is free.
-        group = "faults" if item.get_closest_marker("faults") else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
