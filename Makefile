@@ -13,7 +13,7 @@ run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it;
 	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) $(if $(SITES),IMCLOUD_SITES=$(SITES)) exec $(BIN)/python manage.py run
 
 test: $(VENV)/.dev browser lint ## every check and every test
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 # mypy's Django plugin imports the settings; the key keeps them from making one in the data folder.
 lint: $(VENV)/.dev ## ruff, mypy, import contracts

@@ -53,7 +53,17 @@ def pytest_xdist_setupnodes() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
-OWN_STACKS = ("faults", "imcloud")  # folders
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of the stacks that are broken one is up at a time; other files go to whichever process is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "faults" if file.startswith("tests/faults/") else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,13 +71,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (
             item.get_closest_marker("faults") is None,
-            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS,
+            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name != "imcloud",
         )
     )
     for item in items:
-        # Of the stacks that are broken one is up at a time; other files go to whichever process is free.
-        its = item.path.parent if item.path.parent.name == "faults" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(its.relative_to(ROOT))))
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
