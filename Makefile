@@ -25,8 +25,8 @@ lint: $(VENV)/.dev ## ruff, mypy, import contracts
 	@IMCLOUD_SECRET_KEY=unused $(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## the benchmarks: one JSON line each
-	@exec $(BIN)/python -m bench $(ARGS)
+bench: $(VENV)/.dev ## the benchmarks: one JSON line each; PEERS=1: beside other servers
+	@exec $(BIN)/python -m bench$(if $(PEERS),.peers) $(ARGS)
 
 proto: $(VENV)/.dev ## generate the protobuf module again
 	@$(BIN)/python -m grpc_tools.protoc -I apps/routing/protocol --python_out=apps/routing/protocol \

@@ -28,17 +28,22 @@ from bench.client import Client, websocket_url
 from bench.exchange import behind
 from bench.group import Group
 from bench.homes import Homes
-from bench.ledger import Verdict
-from bench.load import Pairs, Window, connect, disconnect, number_of, sends_nothing
+from bench.load import Pairs, number_of, sends_nothing
 from bench.readers import PAGE, Returning, fill, pages, post_to, tenant_of
 from bench.tokens import App
 from bench.traffic import Traffic
-
-WARM_UP = 0.3  # of the measured seconds, at least one second
-IDLE_WARM_UP_CLIENTS = (
-    100  # connected before memory is first read, so that what is allocated once is not counted
+from bench.window import (
+    IDLE_WARM_UP_CLIENTS,
+    WARM_UP,
+    Reading,
+    of_fanout,
+    of_idle,
+    of_load,
+    per_unit,
+    percentiles,
+    progress,
 )
-IDLE_SETTLE_SECONDS = 5.0
+
 CHATROOM_LONGER = 3  # times the seconds of the other cases
 
 
@@ -96,23 +101,6 @@ CASES = (
 PLACEMENT = "placement"  # the case that needs no server
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A look at the clocks, in seconds; the difference of two tells what a window has cost."""
-
-    clock: float
-    machine: float  # CPU of everything
-    own: float  # CPU of this process
-    server: dict[str, float]  # CPU by kind of process; empty for a server that is not ours
-
-    def since(self, before: "Reading") -> "Reading":
-        """What has passed since `before`."""
-        server = {kind: self.server[kind] - before.server.get(kind, 0.0) for kind in self.server}
-        return Reading(
-            self.clock - before.clock, self.machine - before.machine, self.own - before.own, server
-        )
-
-
 class Bench:
     """The cases against one server; `server` is None when its processes are not ours to measure."""
 
@@ -159,56 +147,23 @@ class Bench:
             senders=case.senders,
             second_devices=case.second_devices,
         )
-        await connect(pairs.clients, progress)
-        gc.freeze()  # what is here stays: the collector of the load generator need not look at it again
-        pairs.begin(case.outstanding)
-        await asyncio.sleep(max(1.0, self._seconds * WARM_UP))
-        progress(f"{case.name}: measuring {self._seconds:g} s")
-        before = self._read()
-        pairs.window.open = True
-        await asyncio.sleep(self._seconds)
-        pairs.window.open = False
-        used = self._read().since(before)
-        lag = self._lag(case)
-        verdict = await pairs.finish()
-        reconnects = sum(client.connections - 1 for client in pairs.clients)
-        await disconnect(pairs.clients)
-        gc.unfreeze()
-        return speed(pairs.window, used) | lag | faults(verdict) | {"reconnects": reconnects}
+        at_end = partial(self._at_end, case)
+        return await of_load(case.name, pairs, case.outstanding, self._seconds, self._read, at_end)
 
-    def _lag(self, case: Case) -> dict[str, int]:
-        if case.sets == 1 or not self._server:
+    def _at_end(self, case: Case) -> dict[str, Any]:
+        if not self._server:
             return {}
-        return {"copies_behind": behind(self._server.describe()["set_database_url"], *ACROSS)}
+        memory = {"memory_mb": cost.memory_by_kind(cost.roots(self._server), cost.processes())}
+        if case.sets == 1:
+            return memory
+        return memory | {"copies_behind": behind(self._server.describe()["set_database_url"], *ACROSS)}
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
         clients = [
             Client(websocket_url(self._app.url, self._app.key, token), user, sends_nothing, _nothing_shown)
             for user, token in tokens.items()
         ]
-        first = min(IDLE_WARM_UP_CLIENTS, len(clients) // 2)
-        await connect(clients[:first], progress)
-        await asyncio.sleep(1)
-        empty = self._gateway_memory()
-        began = time.perf_counter()
-        await connect(clients[first:], progress)
-        connecting = time.perf_counter() - began
-        await asyncio.sleep(IDLE_SETTLE_SECONDS)
-        full, before = self._gateway_memory(), self._read()
-        await asyncio.sleep(self._seconds)
-        used = self._read().since(before)
-        online = sum(client.online for client in clients)
-        await disconnect(clients)
-        return {
-            "seconds": round(used.clock, 2),
-            "connected": online,
-            "connects_per_second": round((len(clients) - first) / connecting),
-            "gateway_bytes_per_connection": round((full - empty) / (len(clients) - first)) if full else None,
-            "server_cpu_percent": {
-                kind: round(seconds / used.clock * 100, 1) for kind, seconds in used.server.items()
-            },
-            "reconnects": sum(client.connections - 1 for client in clients),
-        }
+        return await of_idle("gateway", clients, self._seconds, self._read, self._gateway_memory)
 
     async def _chatroom(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         crowd = Crowd(self._app, tokens, f"room-{secrets.token_hex(4)}")
@@ -242,27 +197,7 @@ class Bench:
     async def _group(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         group = Group(self._app, tokens, f"group-{secrets.token_hex(4)}")
         await asyncio.to_thread(group.create)
-        await connect(group.clients, progress)
-        progress(f"{case.name}: measuring twice {self._seconds:g} s")
-        gc.freeze()
-        await group.talk(case.group_rate, self._seconds)
-        at_rate, group.last_member = percentiles(group.last_member), array("d")
-        before, delivered = self._read(), group.deliveries
-        await group.loop(self._seconds)
-        used = self._read().since(before)
-        await disconnect(group.clients)
-        gc.unfreeze()
-        done = max(group.deliveries - delivered, 1)
-        return {
-            "seconds": round(used.clock, 2),
-            "members": len(group.clients),
-            "messages_per_second": case.group_rate,
-            "last_member_ms": at_rate,
-            "deliveries_per_second": round(done / used.clock),
-            "last_member_ms_at_most": percentiles(group.last_member),
-            **per_unit(used, done),
-            **group.faults(),
-        }
+        return await of_fanout(case.name, group, case.group_rate, self._seconds, self._read)
 
     async def _history(self, case: Case, tokens: dict[str, str]) -> dict[str, Any]:
         if not self._server:
@@ -379,56 +314,6 @@ class Bench:
 
 def _nothing_shown(message: Any) -> None:
     """Idle clients are sent nothing."""
-
-
-def speed(window: Window, used: Reading) -> dict[str, Any]:
-    """The figures of a measured window; CPU in µs a message."""
-    return {
-        "seconds": round(used.clock, 2),
-        "messages_per_second": round(window.completed / used.clock),
-        "ack_ms": percentiles(window.acks),
-        "delivery_ms": percentiles(window.deliveries),
-        **({"copy_ms": percentiles(window.copies)} if window.copies else {}),
-        **per_unit(used, max(window.completed, 1)),
-    }
-
-
-def per_unit(used: Reading, done: int) -> dict[str, Any]:
-    """CPU in µs of one delivery, page or return."""
-    server = {kind: round(seconds / done * 1e6, 1) for kind, seconds in used.server.items()}
-    elsewhere = used.machine - used.own - sum(used.server.values())
-    return {
-        "server_cpu_us": server | {"total": round(sum(server.values()), 1)} if server else None,
-        "load_generator_cpu_us": round(used.own / done * 1e6, 1),
-        "other_cpu_percent": round(elsewhere / used.clock * 100, 1) if server else None,
-    }
-
-
-def faults(verdict: Verdict) -> dict[str, Any]:
-    """The counts of a case, warm-up and end included."""
-    named = {"missing": "lost", "duplicates": "duplicated", "inversions": "out_of_order"}
-    return {
-        **{name: getattr(verdict, count) for count, name in named.items()},
-        "refused": verdict.refused,
-        "unanswered": verdict.unanswered,
-        "other_faults": {name: count for name, count in verdict.faults.items() if name not in named},
-    }
-
-
-def percentiles(seconds: "array[float]") -> dict[str, float] | None:
-    """p50 and p99 in ms; None without values."""
-    if not seconds:
-        return None
-    ordered = sorted(seconds)
-    return {
-        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 2)
-        for name, share in (("p50", 0.5), ("p99", 0.99))
-    }
-
-
-def progress(text: str) -> None:
-    """Tell the person who waits."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def tell(line: dict[str, Any], output: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.stack import Stack
@@ -26,16 +26,30 @@ def processes() -> dict[int, tuple[int, float]]:
     return found
 
 
-def cpu_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
-    """CPU seconds by kind; a process belongs to the nearest of `roots` (pid -> kind) at or above it."""
-    used: dict[str, float] = defaultdict(float)
-    for pid, (parent, seconds) in table.items():
+def by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> Iterator[tuple[int, str]]:
+    """(pid, kind); a process belongs to the nearest of `roots` (pid -> kind) at or above it."""
+    for pid, (parent, _) in table.items():
         kind, above = roots.get(pid), parent
         while kind is None and above in table:
             kind, above = roots.get(above), table[above][0]
         if kind is not None:
-            used[kind] += seconds
+            yield pid, kind
+
+
+def cpu_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
+    """CPU seconds by kind."""
+    used: dict[str, float] = defaultdict(float)
+    for pid, kind in by_kind(roots, table):
+        used[kind] += table[pid][1]
     return dict(used)
+
+
+def memory_by_kind(roots: Mapping[int, str], table: Mapping[int, tuple[int, float]]) -> dict[str, float]:
+    """Resident MB by kind; what processes share counts once in all."""
+    used: dict[str, float] = defaultdict(float)
+    for pid, kind in by_kind(roots, table):
+        used[kind] += proportional(pid)
+    return {kind: round(size / 1e6, 1) for kind, size in used.items()}
 
 
 def roots(stack: Stack) -> dict[int, str]:
@@ -57,3 +71,12 @@ def machine() -> float:
 def resident(pid: int) -> int:
     """Resident memory of one process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+def proportional(pid: int) -> int:
+    """The same with its share only of what it shares with others; 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

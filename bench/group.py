@@ -20,16 +20,12 @@ METHOD = "pgMsgP"
 UNDER_WAY = 8  # messages of the closed loop
 
 
-class Group:
-    """The members of one group, and what they were shown."""
+class Fanout:
+    """What one of `members` says to all others, and what these were shown, whatever the server is."""
 
-    def __init__(self, app: App, tokens: dict[str, str], group: str):
-        self._app, self._users, self._group = app, list(tokens), group
-        self.clients = [
-            Client(websocket_url(app.url, app.key, token), user, sends_nothing, self._shown_to(place))
-            for place, (user, token) in enumerate(tokens.items())
-        ]
-        self._expected = [0] * len(self.clients)  # by member: the number of the next message
+    def __init__(self, members: int):
+        self.clients: list[Any] = []  # Devices, in the order of the members
+        self._expected = [0] * members  # by member: the number of the next message
         self._sent: list[float] = []
         self._missing: list[int] = []  # by message: how many members have not been shown it
         self.last_member = array("d")  # s from a message's sending to when the last member was shown it
@@ -37,14 +33,14 @@ class Group:
         self._loops = False
         self._faults = {"lost": 0, "duplicated": 0, "out_of_order": 0}
 
-    def create(self) -> None:
-        """Make the group, by the server API."""
-        connection = http.client.HTTPConnection(urlsplit(self._app.url).netloc, timeout=TIMEOUT_SECONDS)
-        try:
-            form: dict[str, str | list[str]] = {"groupId": self._group, "groupName": "The crowd"}
-            self._app.post(connection, "/group/create.json", **form, userId=self._users)
-        finally:
-            connection.close()
+    @property
+    def sent(self) -> int:
+        """Messages so far."""
+        return len(self._sent)
+
+    def send(self, number: int) -> None:
+        """Have the first member say it."""
+        raise NotImplementedError
 
     async def talk(self, rate: float, seconds: float) -> None:
         """Send so many messages a second, and wait until all have them."""
@@ -73,16 +69,10 @@ class Group:
         number = len(self._sent)
         self._missing.append(len(self.clients) - 1)
         self._sent.append(time.perf_counter())
-        self.clients[0].send(self._group, numbered(number), number, METHOD)
+        self.send(number)
 
-    def _shown_to(self, place: int) -> Any:
-        def shown(message: DownStreamMessage) -> None:
-            if message.direction != OWN:
-                self._shown(place, number_of(message.content))
-
-        return shown
-
-    def _shown(self, place: int, number: int) -> None:
+    def shown(self, place: int, number: int) -> None:
+        """A member other than the first was shown it."""
         self.deliveries += 1
         expected = self._expected[place]
         if number < expected:
@@ -99,3 +89,34 @@ class Group:
     def faults(self) -> dict[str, Any]:
         """What went wrong; lost: not shown to a member at all."""
         return self._faults | {"lost": sum(self._missing)}
+
+
+class Group(Fanout):
+    """The members of one group, and what they were shown."""
+
+    def __init__(self, app: App, tokens: dict[str, str], group: str):
+        super().__init__(len(tokens))
+        self._app, self._users, self._group = app, list(tokens), group
+        self.clients = [
+            Client(websocket_url(app.url, app.key, token), user, sends_nothing, self._shown_to(place))
+            for place, (user, token) in enumerate(tokens.items())
+        ]
+
+    def create(self) -> None:
+        """Make the group, by the server API."""
+        connection = http.client.HTTPConnection(urlsplit(self._app.url).netloc, timeout=TIMEOUT_SECONDS)
+        try:
+            form: dict[str, str | list[str]] = {"groupId": self._group, "groupName": "The crowd"}
+            self._app.post(connection, "/group/create.json", **form, userId=self._users)
+        finally:
+            connection.close()
+
+    def send(self, number: int) -> None:
+        self.clients[0].send(self._group, numbered(number), number, METHOD)
+
+    def _shown_to(self, place: int) -> Any:
+        def shown(message: DownStreamMessage) -> None:
+            if message.direction != OWN:
+                self.shown(place, number_of(message.content))
+
+        return shown

@@ -10,7 +10,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage
 from bench.client import OWN, SOCKET_CLOSED, Client, text_message, websocket_url
@@ -51,16 +51,33 @@ class Window:
     copies: "array[float]" = field(default_factory=lambda: array("d"))  # on the sender's second device
 
 
-class Loop:
-    """One sender that keeps `outstanding` messages to one receiver under way until `running` is false."""
+class Device(Protocol):
+    """A client of any kind of server."""
 
-    def __init__(self, books: Books, window: Window, receiver: str):
+    user: str
+    online: bool
+    ready: asyncio.Event  # what is sent to the user from now on is shown
+    connections: int
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def send(self, target: str, upstream: bytes, context: Any) -> bool: ...
+
+
+class Loop:
+    """One sender that keeps `outstanding` messages to one receiver under way until `running` is false.
+
+    `numbered` makes what the client sends of a message's number.
+    """
+
+    def __init__(self, books: Books, window: Window, receiver: str, numbered: Callable[[int], bytes]):
         self._books = books
         self._window = window
         self._receiver = receiver
+        self._numbered = numbered
         self._started: dict[int, float] = {}
         self._awaited: dict[int, int] = {}  # how many of: acknowledgement and showings
-        self.client: Client | None = None
+        self.client: Device | None = None
         self.running = True
 
     @property
@@ -79,7 +96,7 @@ class Loop:
         number = self._books.attempted(client.user, self._receiver)
         self._awaited[number] = 1 + len(self._books)
         self._started[number] = time.perf_counter()
-        client.send(self._receiver, numbered(number), number)
+        client.send(self._receiver, self._numbered(number), number)
 
     def answered(self, number: int, status: int, uid: str, sent_at: int) -> None:
         """The sender's SDK has heard (or has lost hope) about `number`."""
@@ -118,7 +135,47 @@ class Loop:
         self.next()
 
 
-class Pairs:
+class Loops:
+    """Users in pairs, `senders` of which send to their partner, whatever the server is.
+
+    A message is to be shown at each of `places`.
+    """
+
+    def __init__(
+        self,
+        users: Sequence[str],
+        places: Sequence[str],
+        senders: int | None,
+        numbered: Callable[[int], bytes],
+    ):
+        self.books = Books(**{place: Ledger() for place in places})
+        self.window = Window()
+        self.clients: list[Any] = []  # Devices
+        self._loops = {
+            user: Loop(self.books, self.window, users[index ^ 1], numbered)
+            for index, user in enumerate(users)
+        }
+        self._senders = list(self._loops.values())[:senders]
+
+    def begin(self, outstanding: int) -> None:
+        """Put the loops in motion."""
+        for loop in self._senders:
+            for _ in range(outstanding):
+                loop.next()
+
+    async def finish(self) -> Verdict:
+        """Stop sending, wait until all is there or DRAIN_SECONDS have passed, and judge."""
+        for loop in self._senders:
+            loop.running = False
+        for _ in range(int(DRAIN_SECONDS / DRAIN_LOOK_SECONDS)):
+            if not any(loop.under_way for loop in self._senders):
+                break
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+        await asyncio.sleep(0.5)  # a second copy would come now
+        return self.books.verdict()
+
+
+class Pairs(Loops):
     """Connected users in pairs, `senders` of which send to their partner.
 
     With `second_devices` each sender has another device, on which its messages are to appear too.
@@ -133,13 +190,8 @@ class Pairs:
         second_devices: bool = False,
     ):
         users = list(tokens)
-        places = ["received", "copied"] if second_devices else ["received"]
-        self.books = Books(**{place: Ledger() for place in places})
-        self.window = Window()
-        partner = {user: users[index ^ 1] for index, user in enumerate(users)}
-        self._loops = {user: Loop(self.books, self.window, partner[user]) for user in users}
+        super().__init__(users, ["received", "copied"] if second_devices else ["received"], senders, numbered)
         self.clients = [self._client(websocket_url(app.url, app.key, tokens[user]), user) for user in users]
-        self._senders = list(self._loops.values())[:senders]
         if second_devices:
             self.clients += [
                 Client(
@@ -181,34 +233,17 @@ class Pairs:
 
         return shown
 
-    def begin(self, outstanding: int) -> None:
-        """Put the loops in motion."""
-        for loop in self._senders:
-            for _ in range(outstanding):
-                loop.next()
-
-    async def finish(self) -> Verdict:
-        """Stop sending, wait until all is there or DRAIN_SECONDS have passed, and judge."""
-        for loop in self._senders:
-            loop.running = False
-        for _ in range(int(DRAIN_SECONDS / DRAIN_LOOK_SECONDS)):
-            if not any(loop.under_way for loop in self._senders):
-                break
-            await asyncio.sleep(DRAIN_LOOK_SECONDS)
-        await asyncio.sleep(0.5)  # a second copy would come now
-        return self.books.verdict()
-
 
 def sends_nothing(context: Any, status: int, uid: str, sent_at: int) -> None:
     """What a client hears of answers that sends nothing."""
 
 
-async def connect(clients: Sequence[Client], progress: Callable[[str], None] = lambda _: None) -> None:
-    """Connect all and wait until each has finished its first pull; TimeoutError when one does not."""
+async def connect(clients: Sequence[Device], progress: Callable[[str], None] = lambda _: None) -> None:
+    """Connect all and wait until each is ready; TimeoutError when one does not."""
     gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
     ready = 0
 
-    async def one(client: Client) -> None:
+    async def one(client: Device) -> None:
         nonlocal ready
         async with gate:
             client.start()
@@ -221,6 +256,6 @@ async def connect(clients: Sequence[Client], progress: Callable[[str], None] = l
     await asyncio.gather(*(one(client) for client in clients))
 
 
-async def disconnect(clients: Sequence[Client]) -> None:
+async def disconnect(clients: Sequence[Device]) -> None:
     """Close all connections of `clients`."""
     await asyncio.gather(*(client.stop() for client in clients))

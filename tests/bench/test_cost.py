@@ -2,7 +2,7 @@
 
 import os
 
-from bench.cost import cpu_by_kind, machine, processes, resident
+from bench.cost import cpu_by_kind, machine, memory_by_kind, processes, resident
 
 TABLE = {1: (0, 9.0), 10: (1, 1.0), 11: (10, 2.0), 12: (11, 4.0), 20: (1, 8.0)}  # pid -> (parent, seconds)
 
@@ -24,3 +24,12 @@ def test_the_processes_of_this_machine_can_be_read() -> None:
     assert parent == os.getppid()
     assert 0 < seconds < machine()
     assert resident(os.getpid()) > 1 << 20
+
+
+def test_memory_is_charged_by_kind_and_what_is_shared_is_not_counted_twice() -> None:
+    table = processes()
+    found = memory_by_kind({os.getpid(): "tests", os.getpid() + (1 << 30): "nobody"}, table)
+    assert list(found) == ["tests"]
+    assert found["tests"] * 1e6 / (1 << 20) > 1
+    alone = memory_by_kind({os.getpid(): "tests"}, {os.getpid(): table[os.getpid()]})
+    assert alone["tests"] * 1e6 <= resident(os.getpid()) + (1 << 20)
