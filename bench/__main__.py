@@ -414,11 +414,12 @@ def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.S
 
 
 @contextmanager
-def own_server(sets: int, nodes: int) -> Iterator[tuple[App, stack.Stack]]:
-    """A server with fresh data and so many SETs and nodes of each, which lives as long as the block."""
+def own_server(sets: int, nodes: int, gateways: int = 1) -> Iterator[tuple[App, stack.Stack]]:
+    """A server with fresh data, so many SETs, nodes of each, and gateways; it lives as long as the block."""
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
         progress(f"starting a server with SETs: {sets}, nodes of each: {nodes}")
-        with stack.running(Path(directory) / "var", SETS=str(sets), NODES=str(nodes)) as server:
+        sizes = {"SETS": str(sets), "NODES": str(nodes), "GATEWAYS": str(gateways)}
+        with stack.running(Path(directory) / "var", **sizes) as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server
 

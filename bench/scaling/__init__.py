@@ -1,0 +1,1 @@
+"""How throughput and cost grow with nodes, with connections and with what is stored."""
