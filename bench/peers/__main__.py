@@ -6,7 +6,6 @@ is the same and what differs is written in docs/performance.md.
 
 import argparse
 import asyncio
-import resource
 import secrets
 import sys
 import tempfile
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import cost, stack
-from bench.__main__ import Bench, Case, tell
+from bench.__main__ import Bench, Case, allow_connections, broken, own_server, tell
 from bench.load import sends_nothing
 from bench.peers import database
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.load import Pairs, Room, check, client, nothing_shown
 from bench.peers.peer import Peer, install
-from bench.tokens import App
 from bench.window import Reading, megabytes, of_fanout, of_idle, of_load, progress
 
 PEERS: dict[str, type[Peer]] = {each.name: each for each in (Ejabberd,)}
@@ -35,7 +33,6 @@ CASES = (
     Case("idle", users=2000, outstanding=0),
     Case("group", users=500, outstanding=0, group_rate=10),
 )
-FAULTS = ("lost", "duplicated", "out_of_order")
 SPEEDS = ("messages_per_second", "deliveries_per_second")  # the last one that a line has is its speed
 
 Line = dict[str, Any]
@@ -119,18 +116,13 @@ class PeerBench:
 @contextmanager
 def of_imcloud(seconds: float) -> Iterator[Callable[[Case], Iterator[Line]]]:
     """What runs a case against a server of one SET with one node, as `make bench` does."""
-    with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as folder:
-        progress(f"starting {IMCLOUD}")
-        with stack.running(Path(folder) / "var", SETS="1", NODES="1") as server:
-            described = server.describe()
-            bench = Bench(
-                App(described["url"], described["app_key"], described["app_secret"]), server, seconds
-            )
+    with own_server(sets=1, nodes=1) as (app, server):
+        bench = Bench(app, server, seconds)
 
-            def run(case: Case) -> Iterator[Line]:
-                yield asyncio.run(bench.run(case))
+        def run(case: Case) -> Iterator[Line]:
+            yield asyncio.run(bench.run(case))
 
-            yield run
+        yield run
 
 
 @contextmanager
@@ -241,8 +233,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure; exit status 1 when a message was lost, doubled, out of order or not archived."""
     chosen = arguments()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the servers
+    allow_connections()
     try:
         versions = {name: install(PEERS[name].packages) for name in chosen.peers}
     except stack.StackFailed as error:
@@ -258,7 +249,7 @@ def main() -> int:
                 for line in run(case):
                     lines.append({"server": name} | version | line)
                     tell(lines[-1], chosen.output)
-                    wrong += sum(line.get(fault, 0) for fault in FAULTS)
+                    wrong += broken(line)
                     wrong += line.get("archived") != line.get("archived_expected")
     if chosen.peers:
         tell({"imcloud_to_peer": ratios(lines)}, chosen.output)

@@ -9,10 +9,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from bench.__main__ import Bench, allow_connections, broken, own_server, progress, tell
+from bench.__main__ import Bench, allow_connections, broken, own_server, tell
 from bench.scaling.drawing import draw
 from bench.scaling.series import SERIES, Point, Series, parse
 from bench.stack import ROOT
+from bench.window import progress
 
 DATA = ROOT / "docs" / "scaling.jsonl"
 PLOT = ROOT / "docs" / "scaling.svg"
