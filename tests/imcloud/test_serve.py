@@ -1,6 +1,9 @@
 """The way around ASGI: what is framed, and what becomes of messages that came before it was taken."""
 
 import asyncio
+import select
+import socket
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,20 +101,48 @@ def test_what_is_taken_directly_is_what_autobahn_would_have_handed_on(
 
 
 class Protocol(SimpleNamespace):
-    """As much of Daphne's as a Socket uses."""
+    """As much of Daphne's as a Socket uses, over a real socket."""
 
     STATE_OPEN = 3
 
     def __init__(self, *came: dict[str, Any]) -> None:
-        super().__init__(state=3, application_queue=asyncio.Queue(), onMessage=None, written=[])
-        self.transport = SimpleNamespace(write=self.written.append)
+        super().__init__(state=3, application_queue=asyncio.Queue(), onMessage=None)
+        own, self.client = socket.socketpair()
+        own.setblocking(False)
+        self.transport = SimpleNamespace(socket=own, dataBuffer=b"", _tempDataLen=0, write=self._write)
         for event in came:
             self.application_queue.put_nowait(event)
 
+    def _write(self, data: bytes) -> None:
+        self.transport.dataBuffer += data
 
-def test_messages_that_wait_come_first_and_the_end_stays_to_be_received() -> None:
+    def heard(self) -> bytes:
+        """What the client has been sent."""
+        found = b""
+        while select.select([self.client], [], [], 0)[0]:
+            found += self.client.recv(1 << 20)
+        return found
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Protocol]]:
+    protocols: list[Protocol] = []
+
+    def open_(*came: dict[str, Any]) -> Protocol:
+        protocols.append(Protocol(*came))
+        return protocols[-1]
+
+    yield open_
+    for protocol in protocols:
+        protocol.transport.socket.close()
+        protocol.client.close()
+
+
+async def test_messages_that_wait_come_first_and_the_end_stays_to_be_received(
+    opened: Callable[..., Protocol],
+) -> None:
     end = {"type": "websocket.disconnect", "code": 1006}
-    protocol = Protocol(
+    protocol = opened(
         {"type": "websocket.receive", "bytes": b"1"}, {"type": "websocket.receive", "text": "2"}, end
     )
     taken: list[bytes] = []
@@ -123,9 +154,52 @@ def test_messages_that_wait_come_first_and_the_end_stays_to_be_received() -> Non
     assert protocol.application_queue.empty()
 
 
-def test_nothing_is_written_to_a_socket_that_is_closing() -> None:
-    protocol = Protocol()
+async def test_what_is_written_in_a_turn_is_sent_behind_it_to_each_its_own(
+    opened: Callable[..., Protocol],
+) -> None:
+    one, other = opened(), opened()
+    sockets = Socket(one), Socket(other)
+    for message in (b"1", b"2"):
+        for each in sockets:
+            each.write(message)
+    sockets[0].write(b"3")
+    assert sockets[0].unsent() == 9 and not one.heard()
+    await asyncio.sleep(0)
+    assert one.heard() == framed(b"1") + framed(b"2") + framed(b"3")
+    assert other.heard() == framed(b"1") + framed(b"2")
+    assert sockets[0].unsent() == 0
+    sockets[1].write(b"4")
+    await asyncio.sleep(0)
+    assert (one.heard(), other.heard()) == (b"", framed(b"4"))
+
+
+async def test_what_a_socket_does_not_take_waits_and_all_that_follows_behind_it(
+    opened: Callable[..., Protocol],
+) -> None:
+    protocol = opened()
+    written = Socket(protocol)
+    messages = [bytes([number]) * 50_000 for number in range(40)]
+    for message in messages:
+        written.write(message)
+        await asyncio.sleep(0)
+    waits = protocol.transport.dataBuffer
+    assert written.unsent() == len(waits) > 0
+    assert protocol.heard() + waits == b"".join(map(framed, messages))
+
+
+async def test_a_broken_socket_is_left_to_its_transport(opened: Callable[..., Protocol]) -> None:
+    protocol = opened()
+    protocol.client.close()
     Socket(protocol).write(b"a")
+    await asyncio.sleep(0)
+    assert protocol.transport.dataBuffer == framed(b"a")
+
+
+async def test_nothing_is_written_to_a_socket_that_is_closing(opened: Callable[..., Protocol]) -> None:
+    protocol = opened()
+    written = Socket(protocol)
+    written.write(b"a")
     protocol.state = 2
-    Socket(protocol).write(b"b")
-    assert protocol.written == [framed(b"a")]
+    written.write(b"b")
+    await asyncio.sleep(0)
+    assert (protocol.heard(), protocol.transport.dataBuffer) == (b"", b"")

@@ -10,7 +10,7 @@ import math
 from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from autobahn.twisted import websocket
 from autobahn.websocket import protocol
@@ -85,16 +85,45 @@ class Socket:
     """What the gateway may do with a client's socket besides ASGI; `apps.routing.gateway.WebSocket`.
 
     Autobahn's way of a message and Daphne's queue cost more than all that the gateway does with a message.
+    What is written in one turn of the event loop goes to the system as one piece, before the loop has asked
+    whether the socket takes it: nearly always it does.
     """
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_frames", "_protocol")
+    _written: ClassVar[list["Socket"]] = []  # those with frames
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._frames: list[bytes] = []
 
     def write(self, message: bytes) -> None:
         if self._protocol.state == self._protocol.STATE_OPEN:
-            self._protocol.transport.write(framed(message))
+            if not self._frames:
+                if not self._written:
+                    asyncio.get_running_loop().call_soon(self._send_all)
+                self._written.append(self)
+            self._frames.append(framed(message))
+
+    @classmethod
+    def _send_all(cls) -> None:
+        written = cls._written.copy()
+        cls._written.clear()
+        for socket in written:
+            socket._send()
+
+    def _send(self) -> None:
+        data = b"".join(self._frames)
+        self._frames.clear()
+        transport, protocol = self._protocol.transport, self._protocol
+        if protocol.state != protocol.STATE_OPEN:
+            return
+        if not unsent(protocol):
+            try:
+                data = data[transport.socket.send(data) :]
+            except OSError:  # full; or broken, which the transport finds out
+                pass
+        if data:
+            transport.write(data)
 
     def listen(self, take: Callable[[bytes], None]) -> None:
         queue = self._protocol.application_queue
@@ -108,7 +137,7 @@ class Socket:
                 queue.put_nowait(event)
 
     def unsent(self) -> int:
-        return unsent(self._protocol)
+        return unsent(self._protocol) + sum(map(len, self._frames))
 
 
 class BoundedRequest(http_protocol.WebRequest):  # type: ignore[misc]
