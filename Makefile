@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench proto browser clean
+.PHONY: help run test drills lint bench proto browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -12,8 +12,11 @@ help: ## this list
 run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it; GATEWAYS=3: that many gateways; SITES=2: two sites
 	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) $(if $(SITES),IMCLOUD_SITES=$(SITES)) exec $(BIN)/python manage.py run
 
-test: $(VENV)/.dev browser lint ## every check and every test
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadscope --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev browser lint ## every check, and every test but those of make drills
+	@$(BIN)/python -m pytest -m "not drills" --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+drills: $(VENV)/.dev ## a database dies under users who chat (4 minutes)
+	@$(BIN)/python -m pytest -m drills $(ARGS)
 
 # mypy's Django plugin imports the settings; the key keeps them from making one in the data folder.
 lint: $(VENV)/.dev ## ruff, mypy, import contracts

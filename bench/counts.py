@@ -21,6 +21,7 @@ from bench import stack
 RECORDED = Path(__file__).with_name("counts.json")
 TOLERANCE = 0.005  # of the recorded count, up to which it is the same: a call more for each message is not
 MEMORY_TOLERANCE = 0.02  # what objects Python has put by is chance
+MEMORY_LEAST = 10_000  # bytes; of less than that, chance is a greater part
 BATCHES = (1, 100)  # messages; memory is of the largest, for that of one is mostly chance
 WARM_UP = 3  # batches of each size that are not counted: they open, prepare and remember what stays
 MEMORY = "bytes of memory"
@@ -65,7 +66,8 @@ def measure(functions: dict[str, Counter[str]] | None = None) -> Counts:
                     functions[f"{batch}, {step}"] = called
         largest = max(BATCHES)
         for step, work in its.steps(largest):
-            found[f"batch of {largest}, {step}: {MEMORY}, {python()}"] = counting.memory(work)
+            if (size := counting.memory(work)) >= MEMORY_LEAST:
+                found[f"batch of {largest}, {step}: {MEMORY}, {python()}"] = size
     return {name: count for name, count in sorted(found.items()) if count}
 
 

@@ -53,25 +53,14 @@ def pytest_xdist_setupnodes() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of the stacks that are broken one is up at a time; other files go to whichever process is free."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            file, _, _ = nodeid.partition("::")
-            return "faults" if file.startswith("tests/faults/") else file
-
-    return Scheduling(config, log)
+OWN_STACKS = ("faults", "imcloud")  # folders
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Those that start stacks of their own first: they have the machine before there is one for all others.
     items.sort(
         key=lambda item: (
-            item.get_closest_marker("faults") is None,
-            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name != "imcloud",
+            "stack" in getattr(item, "fixturenames", ()) or item.path.parent.name not in OWN_STACKS
         )
     )
     for item in items:
@@ -94,13 +83,7 @@ def missing_for_browser() -> str:
     return f"browser tests need {', '.join(lacking)}" if lacking else ""
 
 
-BACKGROUND = 10  # niceness
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    # How soon users are reached again is not to depend on what other test processes do meanwhile.
-    if "PYTEST_XDIST_WORKER" in os.environ and item.get_closest_marker("faults") is None:
-        os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND)
     if item.get_closest_marker("browser") and (lacking := missing_for_browser()):
         if os.environ.get("CI") == "true":
             pytest.fail(lacking, pytrace=False)

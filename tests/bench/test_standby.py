@@ -57,6 +57,7 @@ async def test_each_durability_is_measured_twice_and_compared_by_its_mean() -> N
     assert (found["lost"], found["duplicated"]) == (1, 0)
 
 
+@pytest.mark.drills
 async def test_a_standby_that_was_away_is_behind_until_it_has_caught_up(tmp_path: Path) -> None:
     with running(tmp_path / "var", SETS="1", NODES="1") as server:
         its, described = Standby(server), server.describe()

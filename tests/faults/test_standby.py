@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.faults.test_cluster import homes_of
 from tests.processes import OwnPostgres
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.drills]
 
 RATE = 100  # messages a second
 RING = ["set1"] * 4 + ["set2"] * 2
