@@ -16,7 +16,7 @@ the mark that the device had there: the new mark keeps it as the earlier one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from apps.messaging import log
 from apps.messaging.log import Began
@@ -79,9 +79,12 @@ def where(server_set: str, request: Request, began: Began, inbox: int, sendbox: 
         ((was, earlier, sent_earlier),) = log.of(server_set).read(_EARLIER, key)
         since = first_seq(was + 1) if was else 0
         return Where(True, marks, inbox, sendbox, inbox, sendbox, since, earlier, sent_earlier)
-    rows = log.of(server_set).read(_MARKS, _key(server_set, request))
+    key = _key(server_set, request)
+    rows = log.of(server_set).read(_MARKS, key)
     own = next((row[1:] for row in rows if row[0]), None)
-    if own is None and (request.options & FROM_OLD_LOG or any(time >= inbox for _, time, _, _ in rows)):
+    # To a node that has not heard of the newest epoch yet, the old log is the one that it reads itself.
+    from_old_log = request.options & FROM_OLD_LOG and request.epoch <= key["epoch"]
+    if own is None and (from_old_log or any(time >= inbox for _, time, _, _ in rows)):
         # It was at the site that was cut off, perhaps by another name: a browser's page is a new device.
         return Where(True, True, end, min(sendbox, end), inbox, sendbox)
     time, sent, upto = own or (0, 0, 0)
@@ -109,7 +112,7 @@ def put(server_set: str, epoch: int, marks: Iterable[tuple[int, str, str, int, i
         log.of(server_set).run(lambda connection: connection.execute(_PUT_ALL, (epoch, *columns)), within=2.0)
 
 
-def _key(server_set: str, request: Request) -> dict[str, object]:
+def _key(server_set: str, request: Request) -> dict[str, Any]:
     entry = topology.current.sets.get(server_set)
     epoch = entry.epoch if entry else 1
     return {"tenant": request.tenant, "user": request.user, "device": request.device, "epoch": epoch}

@@ -18,7 +18,7 @@ INCLUDE_SENDER = 4  # the sender's own devices are shown it too
 JOINED = 8  # the connection behind it has joined the chatroom that is its target
 REPEATED = 16  # set by the node: an earlier try of its batch may have done it
 WANTS_GROUPS = 32  # a pull's answer is to tell the user's groups
-FROM_OLD_LOG = 64  # of a pull: the connection has read the log of an earlier epoch so far
+FROM_OLD_LOG = 64  # of a pull: the connection has read the log of an earlier epoch than Request.epoch so far
 # Three bits say what a message was sent with. They are the same ones of Message.flags.
 SOURCES = 7 << 11
 _SERVER = 7
@@ -70,6 +70,7 @@ class Request(NamedTuple):
     acknowledged: int = 0  # ms: everything up to it was acknowledged on this connection
     connection: str = ""  # the id of the connection behind it
     shown: int = 0  # ms: of a pull, everything up to it was shown on this connection; 0: it is its first one
+    epoch: int = 0  # of a pull: the one of its home's log that its gateway has seen begin, when it has
 
 
 class Answer(NamedTuple):

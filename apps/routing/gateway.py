@@ -277,7 +277,11 @@ class Handler:
                 options = 0 if connection.groups is not None else WANTS_GROUPS
                 options |= FROM_OLD_LOG if connection.from_old_log else 0
                 request = request._replace(
-                    device=device, acknowledged=connection.cursor(), options=options, shown=connection.shown
+                    device=device,
+                    acknowledged=connection.cursor(),
+                    options=options,
+                    shown=connection.shown,
+                    epoch=connection.epoch,
                 )
                 connection.pulls += 1
             server_set = "" if method.by_target else connection.home

@@ -92,6 +92,7 @@ class Connection:
         "closed",
         "device",
         "ending",
+        "epoch",
         "generation",
         "groups",
         "heard_at",
@@ -150,6 +151,7 @@ class Connection:
         self.outbox: deque[bytes] | None = None
         self.reading = Reading.NOTHING
         self.position = -1  # seq; see the module
+        self.epoch = 0  # of the home's log, when one has begun on this connection
         self.least = 0  # seq; a position before it is one of an earlier epoch's log
         self.pulls = 0  # pulls that are out
         self.missed = 0  # seq of the newest row that was kept from it
@@ -307,11 +309,12 @@ class Connection:
         """The user's slot went to another SET, whose log counts from elsewhere, up to `covered` so far."""
         self.home = home
         self.position = -1
+        self.epoch = self.least = 0  # those of another log
         self.fall_behind(covered)
 
     def begin(self, epoch: int) -> None:
         """The home's log goes on in another database, with an epoch of its own."""
-        self.least = first_seq(epoch)
+        self.epoch, self.least = epoch, first_seq(epoch)
         self.fall_behind(self.least)
 
     @property

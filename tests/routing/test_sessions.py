@@ -376,6 +376,18 @@ async def test_when_another_database_is_the_primary_devices_pull_and_say_whose_l
     assert bob.topics() == ["s_ntf", "s_ntf", "s_msg"]
 
 
+async def test_who_moves_to_a_set_whose_log_is_in_its_first_epoch_is_shown_it(hub: Hub) -> None:
+    bob = Client(hub, "bob")
+    bob.pull(7)
+    hub.new_epoch("set1", 3)
+    bob.pull(first_seq(3) + 1)
+    bob.connection.move("set2", 5)
+    assert bob.topics() == ["s_ntf", "s_ntf"]
+    bob.pull(6)
+    hub.apply("set2", row(7))
+    assert bob.topics() == ["s_ntf", "s_ntf", "s_msg"]
+
+
 async def test_what_came_from_an_old_primary_is_pulled(hub: Hub) -> None:
     bob = Client(hub, "bob")
     bob.pull(7)

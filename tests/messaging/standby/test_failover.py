@@ -33,8 +33,8 @@ class Device:
         self.user, self.name = name, device
         self.inbox = self.sendbox = 0
 
-    def pull(self, options: int = 0) -> list[str]:
-        """The uids of everything that it has not had."""
+    def pull(self, options: int = 0, epoch: int = 0) -> list[str]:
+        """The uids of everything that it has not had; `epoch`: the one that its gateway has seen begin."""
         got: list[str] = []
         while True:
             wanted = SyncRequestMsg(
@@ -42,7 +42,7 @@ class Device:
             )
             request = Request(
                 1, self.user, "pullMsg", self.user, wanted.SerializeToString(), generation=4,
-                device=self.name, options=options,
+                device=self.name, options=options, epoch=epoch,
             )  # fmt: skip
             answer = pull("set1", request)
             assert answer.status == 0, answer
@@ -147,6 +147,22 @@ def test_a_site_that_was_cut_off_and_went_on_is_joined_again(two: Two, sets: dic
     last = say(ALICE, BOB)
     assert (here.pull(), there.pull()) == ([last], [last])
     assert sorted(Device(BOB, "new").pull()) == sorted([first, *mine, *theirs, last])
+
+
+def test_a_node_that_has_not_heard_of_an_epoch_shows_nothing_again_to_who_comes_from_the_one_before(
+    two: Two,
+) -> None:
+    page = Device(BOB, "page")
+    first = say(ALICE, BOB)
+    two.ship()
+    assert page.pull() == [first]
+    one = lose_primary(two)
+    rejoin(one)
+    uids = [say(ALICE, BOB) for _ in range(3)]
+    assert page.pull() == uids
+    assert page.pull(FROM_OLD_LOG, epoch=one.epoch + 1) == []
+    uids.append(say(ALICE, BOB))
+    assert page.pull(FROM_OLD_LOG, epoch=one.epoch + 1) == uids[-1:]
 
 
 def test_a_page_that_was_at_the_site_that_was_cut_off_is_another_device_later(two: Two) -> None:
