@@ -178,6 +178,7 @@ async def dying(site: Site, traffic: Traffic, *, automatic: bool = False) -> Asy
 def test_with_standby_durability_a_dead_primary_is_not_missed(site: Site) -> None:
     async def scenario() -> None:
         await site.run("sets", "durability", "set1", "standby")
+        await asyncio.sleep(2)  # then every process knows
         async with chatting(site) as traffic:
             async with dying(site, traffic):
                 await asyncio.sleep(2)
