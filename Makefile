@@ -15,7 +15,7 @@ run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it;
 test: $(VENV)/.dev browser lint ## every check, and every test but those of make drills
 	@$(BIN)/python -m pytest -m "not drills" --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-drills: $(VENV)/.dev ## a database dies under users who chat (4 minutes)
+drills: $(VENV)/.dev ## databases die under users who chat (4 minutes)
 	@$(BIN)/python -m pytest -m drills $(ARGS)
 
 # mypy's Django plugin imports the settings; the key keeps them from making one in the data folder.

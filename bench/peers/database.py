@@ -56,6 +56,7 @@ class Database:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Database]:
     """Make a server in the folder and start it; stop it at the end. StackFailed when it does not come up."""
+    folder.mkdir()
     server = embedded.postgres(config.read({"IMCLOUD_DATA": str(folder)}))
     rules = folder / "postgres" / "pg_hba.conf"
     rules.write_text(rules.read_text().replace("reject", "trust"))

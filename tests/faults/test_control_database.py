@@ -23,7 +23,7 @@ from imcloud.config import Config
 from tests.conftest import wait_for
 from tests.processes import TcpPostgres
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.drills]
 
 AWAY_SECONDS = 15.0
 FLOWS_SECONDS = 10.0  # within which messages flow whatever was killed; a client tries again every 5 s
