@@ -195,6 +195,15 @@ async def test_a_broken_socket_is_left_to_its_transport(opened: Callable[..., Pr
     assert protocol.transport.dataBuffer == framed(b"a")
 
 
+async def test_a_socket_that_fails_keeps_nobody_else_waiting(opened: Callable[..., Protocol]) -> None:
+    failing, other = opened(), opened()
+    del failing.transport.dataBuffer
+    for protocol in (failing, other):
+        Socket(protocol).write(b"a")
+    await asyncio.sleep(0)
+    assert other.heard() == framed(b"a")
+
+
 async def test_nothing_is_written_to_a_socket_that_is_closing(opened: Callable[..., Protocol]) -> None:
     protocol = opened()
     written = Socket(protocol)

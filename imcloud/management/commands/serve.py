@@ -6,6 +6,7 @@ from daphne import http_protocol  # isort:skip
 
 import asyncio
 import gc
+import logging
 import math
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
 from apps.routing.protocol.packets import MAX_FRAME
+
+logger = logging.getLogger(__name__)
 
 BODY_KEPT = 3 << 20  # bytes: more than any path takes, so that what was cut is refused and not misread
 BODY_MAX = 64 << 20  # bytes after which a caller is cut off
@@ -109,7 +112,10 @@ class Socket:
         written = cls._written.copy()
         cls._written.clear()
         for socket in written:
-            socket._send()
+            try:
+                socket._send()
+            except Exception:  # of one socket: the others' frames must go
+                logger.exception("what was written to a client is not sent")
 
     def _send(self) -> None:
         data = b"".join(self._frames)
