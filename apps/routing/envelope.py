@@ -70,7 +70,7 @@ class Request(NamedTuple):
     acknowledged: int = 0  # ms: everything up to it was acknowledged on this connection
     connection: str = ""  # the id of the connection behind it
     shown: int = 0  # ms: of a pull, everything up to it was shown on this connection; 0: it is its first one
-    epoch: int = 0  # of a pull: the one of its home's log that its gateway has seen begin, when it has
+    epoch: int = 0  # of a pull: the newest one of its home's log that its gateway has seen begin
 
 
 class Answer(NamedTuple):

@@ -100,7 +100,6 @@ class Connection:
         "id",
         "in_flight",
         "issued",
-        "least",
         "logged_out",
         "missed",
         "missed_time",
@@ -151,8 +150,7 @@ class Connection:
         self.outbox: deque[bytes] | None = None
         self.reading = Reading.NOTHING
         self.position = -1  # seq; see the module
-        self.epoch = 0  # of the home's log, when one has begun on this connection
-        self.least = 0  # seq; a position before it is one of an earlier epoch's log
+        self.epoch = 1  # of the home's log, as far as one has begun on this connection
         self.pulls = 0  # pulls that are out
         self.missed = 0  # seq of the newest row that was kept from it
         self.missed_time = 0
@@ -309,13 +307,18 @@ class Connection:
         """The user's slot went to another SET, whose log counts from elsewhere, up to `covered` so far."""
         self.home = home
         self.position = -1
-        self.epoch = self.least = 0  # those of another log
+        self.epoch = 1  # the other one was of another log
         self.fall_behind(covered)
 
     def begin(self, epoch: int) -> None:
         """The home's log goes on in another database, with an epoch of its own."""
-        self.epoch, self.least = epoch, first_seq(epoch)
+        self.epoch = epoch
         self.fall_behind(self.least)
+
+    @property
+    def least(self) -> int:
+        """A position, as a seq, before this one is of an earlier epoch's log."""
+        return first_seq(self.epoch)
 
     @property
     def from_old_log(self) -> bool:
