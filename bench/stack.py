@@ -46,7 +46,7 @@ class Stack:
         return described
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The content of every node-NAME.json: {"pid", "workers": [{"pid", "kind"}]}."""
+        """The content of every node-NAME.json: {"pid", "zygote", "workers": [{"pid", "kind"}]}."""
         return [json.loads(path.read_text()) for path in sorted(self.data.glob("node-*.json"))]
 
     def node(self, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Django's settings, all of them made from imcloud.config."""
 
+import multiprocessing
 import os
 import socket
 import sys
@@ -44,7 +45,8 @@ KEEPALIVE = {
     if hasattr(socket, name)  # Linux has them all
 }
 MASTER_OPTIONS = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
-PROCESS_NAME = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
+# What logs and databases call this process. Those that are forked from it take names of their own.
+multiprocessing.current_process().name = CONFIG.process or " ".join(sys.argv[1:3]) or "python"
 SECRET_KEY = CONFIG.secret_key or made_once(DATA_DIR / "secret_key")
 DEBUG = CONFIG.debug
 ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
@@ -110,7 +112,6 @@ def database(url: str) -> dict[str, Any]:
                 "reconnect_timeout": 1,  # s
             },
             "connect_timeout": 2 if "," in host else 5,  # s, for each host
-            "application_name": f"imcloud {PROCESS_NAME}"[:63],
             **given,
         },
     }
@@ -162,9 +163,7 @@ LOGGING = {
     "formatters": {
         "line": {
             "()": "imcloud.log_format.LineFormatter",
-            "format": "%(asctime)s %(levelname)-7s [{process}] %(name)s: %(message)s".replace(
-                "{process}", PROCESS_NAME.replace("%", "%%")
-            ),
+            "format": "%(asctime)s %(levelname)-7s [%(processName)s] %(name)s: %(message)s",
         }
     },
     "filters": {

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from django.conf import settings
-
 from apps.routing import metrics
 from apps.routing.heartbeats import FAULTS, KindReport
 from apps.routing.publisher import Publisher
 from apps.routing.worker import BEGINS, CANARY, ENDS, PROBED
+from apps.routing.zygote import Zygote
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -84,7 +80,7 @@ class Worker:
     queue, so a canary in that one would not tell which of them has stopped consuming.
     """
 
-    def __init__(self, name: str, queues: Sequence[str], stuck: float) -> None:
+    def __init__(self, name: str, queues: Sequence[str], stuck: float, zygote: Zygote) -> None:
         self.name = name
         self._stuck = stuck
         self.started_at = time.monotonic()
@@ -97,16 +93,10 @@ class Worker:
         self._asked_at = float("-inf")  # the last canary
         self._pipe, theirs = os.pipe()
         os.set_blocking(self._pipe, False)
-        spec = {"name": name, "queues": [*queues, name], "parent": os.getpid(), "pipe": theirs}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "apps.routing.worker", json.dumps(spec)],
-            stdin=subprocess.DEVNULL,
-            cwd=settings.BASE_DIR,
-            env=os.environ | {"IMCLOUD_PROCESS": name, "CELERY_SKIP_CHECKS": "1"},
-            pass_fds=(theirs,),
-            process_group=0,  # a terminal's Ctrl-C is for the supervisor
-        )
-        os.close(theirs)
+        try:
+            self.process = zygote.start(name, [*queues, name], theirs)
+        finally:
+            os.close(theirs)
 
     def listen(self, now: float) -> bytes:
         """Take what the pipe says."""
@@ -114,7 +104,9 @@ class Worker:
             said = os.read(self._pipe, 1 << 16)
         except BlockingIOError:
             return b""
-        if said:
+        if not said:  # its end; if the zygote does not tell of it either, that is noticed
+            self.process.kill()
+        else:
             self.ready = True
             self._heard_at, self._asked_since = now, None
             self.busy_since = now if said.rfind(BEGINS) > said.rfind(ENDS) else None
@@ -164,12 +156,13 @@ class Crew:
     task behind the same backlog waits, whatever the broker is.
     """
 
-    def __init__(self, queues: Sequence[str], broker: Broker, stuck: float = STUCK) -> None:
+    def __init__(self, queues: Sequence[str], broker: Broker, zygote: Zygote, stuck: float = STUCK) -> None:
         self.queue = queues[0]
         self.workers: dict[int, Worker] = {}  # by number
         self.faults: deque[tuple[int, str, str]] = deque(maxlen=FAULTS)  # as in a Report
         self._queues = queues
         self._broker = broker
+        self._zygote = zygote
         self._stuck = stuck
         self._leaving: list[Worker] = []
         self._backoff: dict[int, tuple[float, float]] = {}  # number -> (s, when to start it)
@@ -186,7 +179,7 @@ class Crew:
         metrics.WORKER_RESTARTS.of(self.queue)
 
     def look(self, now: float, minimum: int, maximum: int) -> None:
-        """Do all that is due; called several times a second, from the thread that starts the workers."""
+        """Do all that is due; called several times a second. ZygoteGone when workers cannot be started."""
         if not (maximum or self.workers or self._leaving):  # there is none, and none is wanted
             self._size, self._served_at = 0, now
             if self._told:
@@ -203,7 +196,8 @@ class Crew:
             self._tell()
         for number in range(self._size):
             if number not in self.workers and now >= self._backoff.get(number, (0.0, 0.0))[1]:
-                self.workers[number] = Worker(f"{self.queue}.{number}", self._queues, self._stuck)
+                name = f"{self.queue}.{number}"
+                self.workers[number] = Worker(name, self._queues, self._stuck, self._zygote)
         for number in [n for n in self.workers if n >= self._size]:
             worker = self.workers.pop(number)
             worker.end(now)
@@ -240,7 +234,7 @@ class Crew:
                 self._plan_restart(number, worker, now)
                 continue
             worker.ask(now, self._broker)
-            if fault := worker.fault(now):
+            if (fault := worker.fault(now)) and not worker.killed_for:
                 logger.error("worker %s (pid %d) %s: killing it", worker.name, worker.process.pid, fault)
                 worker.process.kill()
                 worker.killed_for = fault
@@ -250,7 +244,7 @@ class Crew:
         last = self._backoff.get(number, (0.0, 0.0))[0]
         pause = min(last * 2, BACKOFF_MAX) if last and lived < BACKOFF_FORGET else BACKOFF_FIRST
         self._backoff[number] = (pause, now + pause)
-        code = worker.process.returncode
+        code = worker.process.returncode or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self.faults.append((time.time_ns() // 1_000_000, worker.name, worker.killed_for or how))
         metrics.WORKER_RESTARTS.add(1, self.queue)

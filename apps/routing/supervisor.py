@@ -26,6 +26,7 @@ from apps.routing.lease import Lease
 from apps.routing.models import Actor, Node
 from apps.routing.observing import Observer
 from apps.routing.topology import topology
+from apps.routing.zygote import Zygote
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +136,9 @@ class Heart:
 class Supervisor:
     """One per node name, in the main thread of a process of its own: Linux ends a child with its thread."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, zygote: Zygote) -> None:
         self.node = node
+        self._zygote = zygote
         self._plan: Renewed[Plan] = Renewed(f"node {node}", partial(read_plan, node), every=2.0)
         self._lease = Lease(f"node {node}")
         self._heart = Heart(node)
@@ -146,7 +148,10 @@ class Supervisor:
         self._woken, self._wakes = socket.socketpair()
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; CannotStart when the node is unknown or has a supervisor."""
+        """Until SIGTERM or SIGINT; CannotStart when the node is unknown or has a supervisor.
+
+        ZygoteGone when the zygote has ended: whoever looks after this process is to start it again.
+        """
         self._listen_to_signals()
         plan = self._await_plan()
         if plan is None or not self._await_name():
@@ -155,7 +160,12 @@ class Supervisor:
         metrics.start(settings.DATA_DIR / "metrics")
         broker = Broker()
         crews = {
-            kind: Crew(plan.queues(self.node, kind), broker, COMPARING if kind == "replication" else STUCK)
+            kind: Crew(
+                plan.queues(self.node, kind),
+                broker,
+                self._zygote,
+                COMPARING if kind == "replication" else STUCK,
+            )
             for kind in KINDS
         }
         logger.info("node %s works: %s", self.node, plan.workers)
@@ -165,6 +175,7 @@ class Supervisor:
         observer.start()
         try:
             while not self._ending:
+                self._zygote.check()
                 self._look(crews, self._plan.current)
                 self._pause(LOOK)
         finally:
@@ -186,14 +197,13 @@ class Supervisor:
 
         self._woken.setblocking(False)
         self._wakes.setblocking(False)
-        # Each signal ends the pause; the one of a child's end needs a handler for that.
-        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)  # each of them ends the pause
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
 
     def _pause(self, seconds: float) -> None:
-        if select.select([self._woken], [], [], seconds)[0]:
+        """Or less, when a signal has come or a worker has ended."""
+        if self._woken in select.select([self._woken, self._zygote.socket], [], [], seconds)[0]:
             self._woken.recv(4096)
 
     def _await_plan(self) -> Plan | None:
@@ -244,7 +254,7 @@ class Supervisor:
             for kind, crew in crews.items()
             for worker in crew.workers.values()
         ]
-        text = json.dumps({"pid": os.getpid(), "workers": workers})
+        text = json.dumps({"pid": os.getpid(), "zygote": self._zygote.pid, "workers": workers})
         if text != self._written:
             new = self._file.with_suffix(".new")
             new.write_text(text)

@@ -1,15 +1,14 @@
-"""One worker process: `python -m apps.routing.worker SPEC`, started by a node's supervisor only.
+"""One worker process: a fork of its node's zygote.
 
 A Celery solo worker, faster to start than `celery worker`, that reconnects to the broker within a second,
 tells its supervisor over a pipe what it does, and does not outlive it.
-SPEC is JSON: name; queues; parent: the supervisor's pid; pipe: the file descriptor to write to.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
+import multiprocessing
 import os
 import select
 import signal
@@ -17,16 +16,16 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any
 
-import django
 from celery import current_app, shared_task, signals
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from django.conf import settings
 from kombu import Connection
 
+from apps.accounts.directory import directory
 from apps.routing import metrics
+from apps.routing.topology import topology
 
 # What the pipe says, a byte each.
 BEGINS = b"+"  # a task
@@ -37,7 +36,7 @@ CANARY = "routing.canary"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 RECONNECT = 0.5  # s between two tries; Celery's own grow to 30 s
 
-logger = logging.getLogger("apps.routing.worker")  # __name__ is __main__
+logger = logging.getLogger(__name__)
 
 
 class Pipe:
@@ -83,36 +82,36 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         return conn
 
 
-def die_with(parent: int, pipe: Pipe) -> None:
-    """End when the supervisor ends, however it does: by the kernel on Linux, by a thread elsewhere."""
+def die_with(parent: int) -> None:
+    """End when the parent ends, however it does: by the kernel, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the parent process has gone")
+
+
+def prepare() -> None:
+    """Do what is the same for all workers. No thread and no connection: a zygote does it for its forks."""
+    current_app.loader.import_default_modules()
+    current_app.finalize()
+    warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
+    for name in ("celery", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # Celery undoes the filter at its start
+
+
+def work(name: str, queues: list[str], pipe: Pipe) -> int:
+    """Consume the queues until SIGTERM; the exit code."""
+    multiprocessing.current_process().name = name
 
     def watch() -> None:
         pipe.wait_for_end()
         os._exit(1)
 
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit("the supervisor has gone")
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
-
-
-def main() -> None:
-    spec: dict[str, Any] = json.loads(sys.argv[1])
-    pipe = Pipe(spec["pipe"])
-    die_with(spec["parent"], pipe)
-    django.setup()
-
-    from apps.accounts.directory import directory  # its models need Django to be set up
-    from apps.routing.topology import topology
-
     metrics.start(settings.DATA_DIR / "metrics")
     directory.start()  # the cluster of a tenant, without which no home is found
     topology.start()
-    warnings.filterwarnings("ignore", module="celery")  # about root, and about what Celery 6 will change
-    for name in ("celery", "kombu"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each task otherwise
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # Celery undoes the filter at its start
 
     @shared_task(name=CANARY)
     def canary(data: bytes) -> None:
@@ -125,8 +124,8 @@ def main() -> None:
     signals.task_prerun.connect(lambda **_: pipe.say(BEGINS), weak=False)
     signals.task_postrun.connect(lambda **_: pipe.say(ENDS), weak=False)
     worker = current_app.Worker(
-        hostname=f"{spec['name']}@{os.uname().nodename}",
-        queues=spec["queues"],
+        hostname=f"{name}@{os.uname().nodename}",
+        queues=queues,
         pool_cls="solo",
         concurrency=1,
         consumer_cls=Consumer,
@@ -136,8 +135,4 @@ def main() -> None:
         quiet=True,
     )
     worker.start()
-    sys.exit(worker.exitcode)
-
-
-if __name__ == "__main__":
-    main()
+    return int(worker.exitcode or 0)

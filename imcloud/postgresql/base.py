@@ -8,6 +8,7 @@ everybody else is told at once why the last one failed.
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from typing import Any
 
@@ -23,6 +24,10 @@ _trying: dict[str, threading.Lock] = {}
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    def get_connection_params(self) -> dict[str, Any]:
+        name = f"imcloud {multiprocessing.current_process().name}"[:63]  # bytes that PostgreSQL takes
+        return {"application_name": name, **super().get_connection_params()}  # type: ignore[misc]
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         # A process that has not been there yet does not know either.
         if self.alias in _reasons or self.alias not in self._connection_pools:  # type: ignore[attr-defined]

@@ -55,6 +55,11 @@ class RunningNode:
             return []
         return [worker["pid"] for worker in state["workers"] if kind in ("", worker["kind"])]
 
+    def zygote(self) -> int:
+        """The pid of what its workers are forked from."""
+        told: int = json.loads((DATA / f"node-{NODE}.json").read_text())["zygote"]
+        return told
+
     def beat(self) -> bytes | None:
         """The last one."""
         return self._state.hget(heartbeats.NODES, NODE)  # type: ignore[return-value]
@@ -220,6 +225,26 @@ def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_starts(node: Ru
     node.command.until(lambda: not any(map(alive, left)), 5)
     node.start()
     assert set(left).isdisjoint(node.workers())
+
+
+def test_a_node_whose_zygote_is_killed_ends_with_its_workers_and_says_why(node: RunningNode) -> None:
+    left, zygote = node.workers(), node.zygote()
+    os.kill(zygote, signal.SIGKILL)
+    assert node.command.process.wait(20) == 1
+    assert f"The process that starts workers (pid {zygote}) has ended." in node.command.log
+    assert not any(map(alive, left))
+    node.start()
+
+
+def test_a_node_whose_zygote_hangs_ends_once_a_worker_is_missed(node: RunningNode) -> None:
+    left, zygote = node.workers(), node.zygote()
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(left[0], signal.SIGKILL)
+    assert node.command.process.wait(30) == 1
+    said = f"The process that starts workers (pid {zygote}) does not tell that pid {left[0]} has ended."
+    assert said in node.command.log
+    node.command.until(lambda: not any(map(alive, [zygote, *left])), 5)
+    node.start()
 
 
 def test_sigterm_ends_the_supervisor_and_its_workers_and_others_are_told(node: RunningNode) -> None:

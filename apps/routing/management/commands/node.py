@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.routing.supervisor import CannotStart, Supervisor
+from apps.routing.zygote import Zygote, ZygoteGone
 
 
 class Command(BaseCommand):
@@ -19,6 +20,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, **options: Any) -> None:
         try:
-            Supervisor(name).run()
-        except CannotStart as error:
+            Supervisor(name, Zygote()).run()
+        except (CannotStart, ZygoteGone) as error:
             raise CommandError(str(error)) from None
