@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.db.utils import ConnectionHandler
 
 from apps.routing.lease import Lease
@@ -106,9 +106,8 @@ def test_a_server_that_is_away_holds_nobody_up_and_is_found_when_it_is_back(
 def test_who_held_a_lease_keeps_it_while_nobody_can_ask_for_it(
     server: TcpPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.conf import settings as of_django
-
-    monkeypatch.setitem(of_django.DATABASES, "default", settings.database(server.url("postgres")))
+    described = connections.configure_settings({"default": settings.database(server.url("postgres"))})
+    monkeypatch.setitem(connections.settings, "default", described["default"])
     first, second = Lease("one"), Lease("one")
     first.start()
     wait_for(lambda: first.held, 10, "not taken")
