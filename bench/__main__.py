@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,6 +46,7 @@ from bench.window import (
     progress,
 )
 
+Closing = Callable[[int], dict[str, Any]]
 CHATROOM_LONGER = 3  # times the seconds of the other cases
 
 
@@ -112,10 +113,20 @@ PLACEMENT = "placement"  # the case that needs no server
 class Bench:
     """The cases against one server; `server` is None when its processes are not ours to measure."""
 
-    def __init__(self, app: App, server: stack.Stack | None, seconds: float):
+    def __init__(
+        self,
+        app: App,
+        server: stack.Stack | None,
+        seconds: float,
+        at_open: Callable[[], Closing] = lambda: lambda done: {},
+    ):
+        """`at_open` is called as the window of a load opens, and what it returns as that closes, with the
+        number of its messages, for further figures.
+        """
         self._app = app
         self._server = server
         self._seconds = seconds
+        self._also_at_open = at_open
 
     async def run(self, case: Case) -> dict[str, Any]:
         """Run one case; returns its line."""
@@ -179,9 +190,11 @@ class Bench:
             return dict
         server, sets = self._server, sorted(set(case.homes)) or ["set1"]
         before = disk.written(server, sets)
+        also_at_close = self._also_at_open()
 
         def at_close() -> dict[str, Any]:
             done = max(pairs.window.completed, 1)
+            also = also_at_close(done)
             grown = {name: size - before[name] for name, size in disk.written(server, sets).items()}
             more = {
                 "disk_bytes": {name: round(size / done) for name, size in grown.items()},
@@ -189,7 +202,7 @@ class Bench:
             }
             if case.sets > 1:
                 more["copies_behind"] = behind(server.describe()["set_database_url"], *ACROSS)
-            return more
+            return more | also
 
         return at_close
 
@@ -414,11 +427,16 @@ def target(chosen: argparse.Namespace, sets: int) -> Iterator[tuple[App, stack.S
 
 
 @contextmanager
-def own_server(sets: int, nodes: int, gateways: int = 1) -> Iterator[tuple[App, stack.Stack]]:
-    """A server with fresh data, so many SETs, nodes of each, and gateways; it lives as long as the block."""
+def own_server(
+    sets: int, nodes: int, gateways: int = 1, **settings: str
+) -> Iterator[tuple[App, stack.Stack]]:
+    """A server with fresh data, so many SETs, nodes of each, and gateways; it lives as long as the block.
+
+    `settings` are as of `stack.running`.
+    """
     with tempfile.TemporaryDirectory(prefix="imcloud-bench-") as directory:
         progress(f"starting a server with SETs: {sets}, nodes of each: {nodes}")
-        sizes = {"SETS": str(sets), "NODES": str(nodes), "GATEWAYS": str(gateways)}
+        sizes = {"SETS": str(sets), "NODES": str(nodes), "GATEWAYS": str(gateways)} | settings
         with stack.running(Path(directory) / "var", **sizes) as server:
             described = server.describe()
             yield App(described["url"], described["app_key"], described["app_secret"]), server

@@ -59,8 +59,8 @@ def _proportional(pid: int) -> int:
 
 
 def roots(stack: Stack) -> dict[int, str]:
-    """pid -> kind of every process that the server names in run.json and node-NAME.json."""
-    named = {stack.process.pid: "run"}
+    """pid -> kind of every process that the server names in run.json and node-NAME.json, and beside it."""
+    named = {stack.process.pid: "run", **stack.beside}
     for name, pid in stack.describe()["pids"].items():
         named[pid] = "node supervisor" if name.startswith("node:") else name
     for node in stack.nodes():

@@ -39,6 +39,7 @@ class Stack:
         self.data = data
         self.process = process
         self.log = log
+        self.beside: dict[int, str] = {}  # pid -> kind of what works for it and is not its child
 
     def describe(self) -> dict[str, Any]:
         """The content of run.json, which is rewritten whenever a child was restarted."""

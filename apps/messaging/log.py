@@ -309,7 +309,8 @@ class Log:
             prepare_threshold=0,
             # A worker that is stopped within a transaction would keep the head's lock from all others.
             options=f"-c statement_timeout=10000 -c idle_in_transaction_session_timeout={STILL * 1000:.0f}"
-            f" -c lock_timeout=2000 -c imcloud.epoch={epoch}",
+            # PostgreSQL would compile the reads of a log that it has no statistics of, for 10 ms each.
+            f" -c lock_timeout=2000 -c jit=off -c imcloud.epoch={epoch}",
             # A peer that vanished without a word is noticed within 5 s.
             keepalives_idle=2,
             keepalives_interval=1,

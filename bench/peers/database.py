@@ -8,6 +8,8 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import LiteralString
 
@@ -62,25 +64,32 @@ def running(folder: Path) -> Iterator[Database]:
     rules.write_text(rules.read_text().replace("reject", "trust"))
     port = free_port()
     command = [*server.command, "-c", "listen_addresses=127.0.0.1", "-c", f"port={port}"]
-    log = folder / "postgres.log"
+    url = f"postgresql://{embedded.POSTGRES_USER}@127.0.0.1:{port}/postgres"
+    server = replace(server, command=command, ready=partial(embedded.postgres_ready, url))
+    with started(server, folder / "postgres.log") as process:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE peer")
+        yield Database(port, process)
+
+
+@contextlib.contextmanager
+def started(server: embedded.Server, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start it, wait until it answers, and end it. StackFailed when it does not come up."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            child.command_line(command, server.account, server.stop),
+            child.command_line(server.command, server.account, server.stop),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C reaches it through this function, after the peer has ended
+            start_new_session=True,  # Ctrl-C reaches it through this function, after its clients have ended
         )
-    database = Database(port, process)
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while not embedded.postgres_ready(database.url("postgres")):
+        while not server.ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StackFailed(f"PostgreSQL is not ready:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
-        with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE peer")
-        yield database
+        yield process
     finally:
         end(process, server.stop)
 

@@ -72,6 +72,10 @@ def test_a_batch_appended_twice_is_stored_once_at_its_first_place(log: Log) -> N
     assert [uid for _, uid, _ in stored(log)] == [e.uid for e in [*entries, new]]
 
 
+def test_postgresql_compiles_no_statement_of_the_log(log: Log) -> None:
+    assert log.read("SHOW jit", ()) == [("off",)]
+
+
 def test_times_rise_past_what_the_sender_has_seen_and_past_every_earlier_batch(log: Log) -> None:
     future = time.time_ns() // 1_000_000 + 30_000  # ms: by the clock of another SET
     (_, first), (_, second) = places(log.append([entry(seen=future), entry()], within=1))
