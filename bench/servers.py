@@ -16,7 +16,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from bench import api
@@ -26,7 +25,7 @@ from bench.window import progress
 
 # docs/access-points.md says what each is for.
 UVICORN_OPTIONS = (
-    "--loop uvloop --http httptools --ws websockets-sansio --ws-max-size 147456 --ws-ping-interval 0 "
+    "--loop asyncio --http httptools --ws websockets-sansio --ws-max-size 147456 --ws-ping-interval 0 "
     "--ws-per-message-deflate false --lifespan on --backlog 4096 --timeout-graceful-shutdown 5 "
     "--no-proxy-headers --no-server-header --no-access-log --log-level warning"
 )
@@ -84,7 +83,7 @@ def gateway(server: Stack, words: Sequence[str]) -> Iterator[tuple[str, "subproc
 
 
 def _ready(url: str) -> bool:
-    with suppress(URLError), urlopen(f"{url}/readyz", timeout=5) as response:
+    with suppress(OSError), urlopen(f"{url}/readyz", timeout=5) as response:
         return bool(json.load(response)["ready"])
     return False
 
