@@ -108,24 +108,29 @@ CASES = (
 
 
 PLACEMENT = "placement"  # the case that needs no server
+GATEWAY = "gateway"  # the kind of process that clients are connected to
 
 
 class Bench:
-    """The cases against one server; `server` is None when its processes are not ours to measure."""
+    """The cases against one server; `server` is None when its processes are not ours to measure.
+
+    `gateway` is the process id of the gateway at the app's URL when that is not the server's own one.
+    `at_open` is called as the window of a load opens, and what it returns as that closes, with the number of
+    its messages, for further figures.
+    """
 
     def __init__(
         self,
         app: App,
         server: stack.Stack | None,
         seconds: float,
+        gateway: int = 0,
         at_open: Callable[[], Closing] = lambda: lambda done: {},
     ):
-        """`at_open` is called as the window of a load opens, and what it returns as that closes, with the
-        number of its messages, for further figures.
-        """
         self._app = app
         self._server = server
         self._seconds = seconds
+        self._gateway = gateway
         self._also_at_open = at_open
 
     async def run(self, case: Case) -> dict[str, Any]:
@@ -198,7 +203,7 @@ class Bench:
             grown = {name: size - before[name] for name, size in disk.written(server, sets).items()}
             more = {
                 "disk_bytes": {name: round(size / done) for name, size in grown.items()},
-                "server_memory_mb": megabytes(cost.roots(server)),
+                "server_memory_mb": megabytes(self._roots()),
             }
             if case.sets > 1:
                 more["copies_behind"] = behind(server.describe()["set_database_url"], *ACROSS)
@@ -208,7 +213,7 @@ class Bench:
 
     async def _idle(self, tokens: dict[str, str]) -> dict[str, Any]:
         clients = self._silent(tokens)
-        return await of_idle("gateway", clients, self._seconds, self._read, self._gateway_memory)
+        return await of_idle(GATEWAY, clients, self._seconds, self._read, self._gateway_memory)
 
     def _silent(self, tokens: dict[str, str]) -> list[Client]:
         return [
@@ -356,11 +361,20 @@ class Bench:
         return self._server
 
     def _read(self) -> Reading:
-        server = cost.cpu_by_kind(cost.roots(self._server), cost.processes()) if self._server else {}
+        server = cost.cpu_by_kind(self._roots(), cost.processes())
         return Reading(time.perf_counter(), cost.machine(), time.process_time(), server)
 
+    def _roots(self) -> dict[int, str]:
+        if not self._server:
+            return {}
+        roots = cost.roots(self._server)
+        if self._gateway:
+            roots = {pid: "idle gateway" if kind == GATEWAY else kind for pid, kind in roots.items()}
+            roots[self._gateway] = GATEWAY
+        return roots
+
     def _gateway_memory(self) -> int:
-        return cost.resident(self._server.describe()["pids"]["gateway"]) if self._server else 0
+        return next((cost.resident(pid) for pid, kind in self._roots().items() if kind == GATEWAY), 0)
 
 
 def _names(number: int) -> list[str]:

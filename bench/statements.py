@@ -153,7 +153,7 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     ):
         server.beside[postmaster] = POSTGRES
         opening = partial(at_open, url, server.describe()["redis_url"], postmaster)
-        return asyncio.run(Bench(app, server, seconds, opening).run(case))
+        return asyncio.run(Bench(app, server, seconds, at_open=opening).run(case))
 
 
 def main() -> int:

@@ -1,6 +1,11 @@
 """The ASGI application: Django for HTTP, the gateway for `/websocket` and long polling, the server API."""
 
+import asyncio
+import gc
 import os
+import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imcloud.settings")
@@ -12,6 +17,8 @@ pages = get_asgi_application()
 
 from apps.messaging.server_api import direct
 from apps.routing import comet, gateway
+from apps.routing.process import running
+from imcloud import scrape
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -33,4 +40,33 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "websocket.close"})
 
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+def prepare() -> None:
+    """What a process does before it serves."""
+    # Each packet makes a handful of short-lived objects: with Python's default of 700 the collector walks
+    # all connections many times a second.
+    gc.set_threshold(20_000, 20, 100)
+    scrape.token()  # its file is there before the first scraper comes
+
+
+async def until_drained(end: Callable[[], None]) -> None:
+    """Run this event loop's process, and `end` it when its access point is out of service and empty.
+
+    Navigation learns of a gateway by its beat: it cannot wait for the first client.
+    """
+    process = await running()
+    await process.drained.wait()
+    end()
+
+
+async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The same as `manage.py serve` does, for servers that tell the application when they begin and end."""
+    await receive()
+    prepare()
+    serving = asyncio.ensure_future(until_drained(partial(signal.raise_signal, signal.SIGTERM)))
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    serving.cancel()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})

@@ -8,6 +8,7 @@ order, or the connection falls behind and gets one `s_ntf`; it is pushed to agai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import types
@@ -32,6 +33,9 @@ SENT_MAX = 4096  # messages for other SETs whose copies have not come back; see 
 DUE = 5.0  # s without acknowledgement after which a device is notified; doubled each time
 DUE_MAX = 300.0  # s
 LINGER = 0.5  # s between a last DISCONNECT and the close: it must be flushed first (PROTOCOL 6.10)
+# What a server's `send` raises when the connection has ended, which `receive` has still to say: the first by
+# ASGI, the second is uvicorn's after a close of its own.
+GONE = (OSError, RuntimeError)
 
 _ORDINARY = Method()
 
@@ -194,6 +198,9 @@ class Connection:
             waits_for = sending.send(None)
         except StopIteration:
             return
+        except GONE:  # one row is shown to many: who is gone must not keep it from the others
+            self.closed = True
+            return
         self.outbox = deque()
         _hold(asyncio.ensure_future(self._drain(sending, waits_for)))
 
@@ -202,7 +209,7 @@ class Connection:
             await _resume(sending, waits_for)
             while self.outbox and not self.closed:
                 await self.send({"type": "websocket.send", "bytes": self.outbox.popleft()})
-        except OSError:
+        except GONE:
             self.closed = True
         finally:
             self.outbox = None
@@ -211,7 +218,11 @@ class Connection:
         """End the connection without a DISCONNECT: SDKs reconnect."""
         if not self.closed:
             self.closed = True
-            _hold(asyncio.ensure_future(self.send({"type": "websocket.close"})))
+            _hold(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
+        with contextlib.suppress(*GONE):
+            await self.send({"type": "websocket.close"})
 
     def disconnect(self, status: DisconnectStatus) -> None:
         """End the connection with a reason: SDKs do not come back, but on a redirect."""

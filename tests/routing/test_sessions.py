@@ -1,6 +1,7 @@
 """What a connection is shown, and when: the rules of PROTOCOL 6.2, 6.3, 3.6 and 6.10."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -239,6 +240,30 @@ async def test_a_server_with_back_pressure_gets_every_frame_in_order() -> None:
     slow.write(packets.encode_puback(1, 0, 5, ""))
     await asyncio.sleep(0.01)
     assert written == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError])
+async def test_a_socket_that_has_ended_keeps_nothing_from_the_others(
+    hub: Hub, error: type[Exception]
+) -> None:
+    async def raising(message: dict[str, Any]) -> None:
+        raise error
+
+    gone, here = Client(hub, "bob", platform="Web"), Client(hub, "bob", platform="Phone")
+    for client in (gone, here):
+        client.pull(0)
+    gone.connection.send = raising
+    hub.apply("set1", row(1))
+    assert (gone.topics(), here.topics()) == ([], ["s_msg"])
+    hub.apply("set1", row(2))
+    assert here.topics() == ["s_msg", "s_msg"]
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    here.connection.send = raising
+    here.connection.close()
+    await asyncio.sleep(0.01)
+    gc.collect()  # a task's error is reported as it goes
+    assert not reported
 
 
 async def test_a_row_of_another_sets_log_is_not_shown_and_a_copy_of_ones_own_message_neither(

@@ -5,7 +5,6 @@ from daphne.server import Server  # isort:skip
 from daphne import http_protocol  # isort:skip
 
 import asyncio
-import gc
 import logging
 import math
 from argparse import ArgumentParser
@@ -178,19 +177,15 @@ class Command(BaseCommand):
         parser.add_argument("access_point", nargs="?", help="its name; default: IMCLOUD_ACCESS_POINT")
 
     def handle(self, *args: Any, access_point: str | None, **options: Any) -> None:
-        from imcloud import scrape
-        from imcloud.asgi import application
+        from imcloud import asgi
 
         settings.ACCESS_POINT = access_point or settings.ACCESS_POINT
         spare_colours()
         http_protocol.WebRequest = BoundedRequest
-        # Each packet makes a handful of short-lived objects: with Python's default of 700 the collector walks
-        # all connections many times a second.
-        gc.set_threshold(20_000, 20, 100)
-        scrape.token()  # its file is there before the first scraper comes
+        asgi.prepare()
         interface = settings.CONFIG.bind.replace(":", r"\:")
         server = GatewayServer(
-            application=application,
+            application=asgi.application,
             endpoints=[f"tcp:port={settings.CONFIG.port}:interface={interface}:backlog={BACKLOG}"],
             # Clients ping, and the gateway ends those that do not. -1: no connection is too old.
             websocket_timeout=-1,
@@ -200,18 +195,12 @@ class Command(BaseCommand):
             action_logger=None,
             server_name="",
         )
-        # Navigation learns of a gateway by its beat: it cannot wait for the first client.
         reactor.callLater(0, self._open)  # type: ignore[arg-type]  # zope's stub
         server.run()
         if not server.listening_addresses:
             raise CommandError(f"cannot listen on {settings.CONFIG.bind} port {settings.CONFIG.port}")
 
     def _open(self) -> None:
-        self._serving = asyncio.ensure_future(self._until_drained())
+        from imcloud.asgi import until_drained
 
-    async def _until_drained(self) -> None:
-        from apps.routing.process import running
-
-        process = await running()
-        await process.drained.wait()
-        reactor.stop()  # type: ignore[misc]  # zope's stub
+        self._serving = asyncio.ensure_future(until_drained(reactor.stop))  # type: ignore[misc]  # zope's stub
