@@ -12,10 +12,10 @@ help: ## this list
 run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it; GATEWAYS=3: that many gateways; SITES=2: two sites
 	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) $(if $(SITES),IMCLOUD_SITES=$(SITES)) exec $(BIN)/python manage.py run
 
-test: $(VENV)/.dev browser lint ## every check, and every test but those of make drills
-	@$(BIN)/python -m pytest -m "not drills" --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev browser lint ## every check and every test
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-drills: $(VENV)/.dev ## databases die under users who chat (4 minutes)
+drills: $(VENV)/.dev ## only the tests in which databases die under users who chat (4 minutes)
 	@$(BIN)/python -m pytest -m drills $(ARGS)
 
 # mypy's Django plugin imports the settings; the key keeps them from making one in the data folder.

@@ -28,7 +28,7 @@ from tests.processes import gone
 
 pytestmark = pytest.mark.faults
 
-RATE = 100  # messages a second
+RATE = 60  # messages a second
 # Homes of the users. Each writes to the three after it: half of these are of the other SET.
 RING = (["set1"] * 4 + ["set2"] * 4) * 3
 NODE = "MSG_NODE1"  # of set1

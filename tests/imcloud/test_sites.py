@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.faults
 
 A, B = "gateway", "gateway-2"
-USERS, RATE = 8, 80
+USERS, RATE = 8, 50
 BACK_SECONDS = 30.0  # a few on an idle machine: Redis in about 4, clients try again every 5
 SETTLE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
