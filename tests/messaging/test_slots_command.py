@@ -38,7 +38,9 @@ def on_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], list[bytes]]:
     terminal, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "manage.py", "slots", *arguments]
+    ours = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what runs in its background ignore it
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
+    signal.signal(signal.SIGINT, ours)
     os.close(theirs)
     shown: list[bytes] = []
 
