@@ -364,7 +364,8 @@ class Log:
         began = time.monotonic()
         try:
             appended = self._append(entries, within)
-            shipping.cover(self.server_set, appended.upto)
+            while not shipping.cover(self.server_set, appended.upto):
+                appended = self._append(entries, within)
         except shipping.StandbyAway as error:
             metrics.APPEND_FAILURES.add(1, self.server_set)
             raise Unavailable(f"{self.server_set}: {error}") from error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -241,8 +242,9 @@ def test_a_node_whose_zygote_hangs_ends_once_a_worker_is_missed(node: RunningNod
     os.kill(zygote, signal.SIGSTOP)
     os.kill(left[0], signal.SIGKILL)
     assert node.command.process.wait(30) == 1
-    said = f"The process that starts workers (pid {zygote}) does not tell that pid {left[0]} has ended."
-    assert said in node.command.log
+    # On a busy machine the queues ask for one more worker first.
+    missed = rf"\(pid {zygote}\) (does not tell that pid {left[0]} has ended|does not answer: timed out)\."
+    assert re.search(missed, node.command.log)
     node.command.until(lambda: not any(map(alive, [zygote, *left])), 5)
     node.start()
 

@@ -28,6 +28,7 @@ from psycopg import sql
 from apps.messaging.standby import journal
 from apps.messaging.standby.journal import Table
 from apps.routing import databases
+from apps.routing.envelope import first_seq
 from apps.routing.models import HealthEvent, ServerSet
 from apps.routing.topology import topology
 
@@ -103,6 +104,11 @@ class Shipper:
         self._place: tuple[str, str, int] = ("", "", 0)
         self._primary: psycopg.Connection[Any] | None = None
         self._standby: psycopg.Connection[Any] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """That of its last pass."""
+        return self._place[2]
 
     def close(self) -> None:
         for connection in (self._primary, self._standby):
@@ -280,31 +286,31 @@ def of(server_set: str) -> Shipper:
     return shippers[server_set]
 
 
-def cover(server_set: str, upto: int) -> None:
+def cover(server_set: str, upto: int) -> bool:
     """Return when messages up to seq `upto` may be acknowledged.
 
-    Raises StandbyAway when the standby has to have them and does not for longer than the SET's patience.
+    False: they may not. The SET has failed over since, and its new primary need not have them. Raises
+    StandbyAway when the standby has to have them and does not for longer than the SET's patience.
     """
-    entry = topology.current.sets.get(server_set)
-    if entry is None or not entry.on_standby:
-        return
-    give_up_at = time.monotonic() + entry.patience
+    began = time.monotonic()
     while True:
+        entry = topology.current.sets.get(server_set)
+        if entry is not None and upto < first_seq(entry.epoch):
+            return False
+        if entry is None or not entry.on_standby:
+            return True
         try:
             while of(server_set).ship(upto).position < upto:
                 pass
-            return
         except (StandbyAway, psycopg.OperationalError) as error:
-            failure = error
-        entry = topology.current.sets.get(server_set)
-        if entry is None or not entry.on_standby:
-            return
-        if time.monotonic() >= give_up_at:
-            if not entry.degrades:
-                raise StandbyAway(str(failure)) from failure
-            degrade(server_set, failure)
-            return
-        time.sleep(RETRY_PAUSE)
+            if time.monotonic() - began >= entry.patience:
+                if not entry.degrades:
+                    raise StandbyAway(str(error)) from error
+                degrade(server_set, error)
+            else:
+                time.sleep(RETRY_PAUSE)
+        else:
+            return upto >= first_seq(of(server_set).epoch)
 
 
 def covered(server_set: str) -> int | None:

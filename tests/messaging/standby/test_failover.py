@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from apps.messaging import log
 from apps.messaging.log import Log
 from apps.messaging.methods.pull import pull
-from apps.messaging.standby import failover, rejoining
+from apps.messaging.standby import failover, rejoining, shipping
 from apps.messaging.standby.shipping import StandbyAway
 from apps.routing.envelope import FROM_OLD_LOG, Request, first_seq
-from apps.routing.models import Failover, ServerSet
+from apps.routing.models import Durability, Failover, ServerSet
 from apps.routing.protocol.im_pb2 import DownStreamMessages, SyncRequestMsg
 from apps.routing.topology import topology
 from tests.messaging.conftest import away, entry, user
@@ -64,6 +64,30 @@ def rejoin(one: Failover) -> Failover:
     one = failover.step(one.pk)
     assert (one.step, one.problem) == (Failover.Step.DONE, "")
     return one
+
+
+@pytest.mark.parametrize("durability", Durability.values)
+def test_what_only_a_dead_primary_has_is_stored_again_before_it_is_acknowledged(
+    two: Two, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    """It dies when it has committed, and the SET fails over while the message waits for its standby."""
+    two.ship()
+    ServerSet.objects.filter(name="set1").update(durability=durability)
+    topology.renew()
+    cover, covered = shipping.cover, []
+
+    def fail_over_first(server_set: str, upto: int) -> bool:
+        covered.append(upto)
+        if len(covered) == 1:
+            lose_primary(two)
+        return cover(server_set, upto)
+
+    monkeypatch.setattr(shipping, "cover", fail_over_first)
+    uid = say(ALICE, BOB)
+    assert [seq > first_seq(2) for seq in covered] == [False, True]
+    assert two.rows(two.primary, "SELECT seq FROM messaging_message WHERE uid = %s", uid) == [(covered[1],)]
+    rejoin(Failover.objects.get())
+    assert Device(BOB, "new").pull() == [uid]
 
 
 def test_a_planned_failover_loses_nothing_and_goes_back_likewise(two: Two, sets: dict[str, Log]) -> None:
