@@ -13,7 +13,7 @@ run: $(VENV)/.run ## start imcloud and everything that it needs; Ctrl-C ends it;
 	@$(if $(GATEWAYS),IMCLOUD_GATEWAYS=$(GATEWAYS)) $(if $(SITES),IMCLOUD_SITES=$(SITES)) exec $(BIN)/python manage.py run
 
 test: $(VENV)/.dev browser lint ## every check and every test
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 drills: $(VENV)/.dev ## only the tests in which databases die under users who chat (4 minutes)
 	@$(BIN)/python -m pytest -m drills $(ARGS)

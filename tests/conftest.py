@@ -23,6 +23,7 @@ os.environ |= {
 
 import django
 import redis
+from xdist.scheduler import LoadFileScheduling
 
 from bench.stack import Stack, running
 from bench.stack import servers as embedded_servers
@@ -67,6 +68,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "databases" in getattr(item, "fixturenames", ()):
             everything = {"transaction": True, "databases": DATABASES, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**everything))
+
+
+# They mostly wait for time limits of the product.
+WAITING = ("tests/imcloud/test_beat.py", "tests/routing/test_supervisor.py")
+
+
+class Files(LoadFileScheduling):
+    """A file at a time; the last test process has WAITING alone, and leaves the processors to the others."""
+
+    def _assign_work_unit(self, node: Any) -> None:
+        waits = node.gateway.id == f"gw{self.numnodes - 1}"
+        its = next((file for file in self.workqueue if (file in WAITING) is waits), None)
+        if its is None and waits:
+            node.shutdown()
+            return
+        if its is not None:
+            self.workqueue.move_to_end(its, last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "Files | None":
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def missing_for_browser() -> str:
