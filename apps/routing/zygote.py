@@ -27,7 +27,8 @@ from setproctitle import setproctitle
 
 from apps.routing import worker
 
-PATIENCE = 10.0  # s that it may take to answer, and to tell an end; before its first answer it imports
+IMPORTS = 40.0  # s that its first answer may take: it imports before
+PATIENCE = 10.0  # s that another one may take, and to tell of an end
 MESSAGE_MAX = 65_536  # bytes
 
 
@@ -79,7 +80,7 @@ class Zygote:
             self.socket.close()
             _be(theirs, supervisor)
         theirs.close()
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(IMPORTS)
 
     def start(self, name: str, queues: Sequence[str], pipe: int) -> Forked:
         """Start a worker that consumes the queues and talks into the pipe. ZygoteGone when that cannot be."""
@@ -90,6 +91,7 @@ class Zygote:
         while pid is None:
             pid = self._hear()
             self.check()
+        self.socket.settimeout(PATIENCE)
         started = self._living[pid] = Forked(pid, self)
         return started
 
