@@ -364,7 +364,7 @@ class Log:
         began = time.monotonic()
         try:
             appended = self._append(entries, within)
-            while not shipping.cover(self.server_set, appended.upto):
+            while not shipping.cover(self.server_set, appended.upto):  # the SET has another log by now
                 appended = self._append(entries, within)
         except shipping.StandbyAway as error:
             metrics.APPEND_FAILURES.add(1, self.server_set)

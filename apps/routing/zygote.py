@@ -87,10 +87,8 @@ class Zygote:
         spec = json.dumps([name, *queues]).encode()
         with suppress(OSError):  # if it has gone, its silence says so
             socket.send_fds(self.socket, [spec], [pipe])
-        pid = None
-        while pid is None:
-            pid = self._hear()
-            self.check()
+        while (pid := self._hear()) is None:
+            self._raise_if_gone()
         self.socket.settimeout(PATIENCE)
         started = self._living[pid] = Forked(pid, self)
         return started
@@ -103,6 +101,9 @@ class Zygote:
     def check(self) -> None:
         """ZygoteGone when it has ended or hangs."""
         self.listen()
+        self._raise_if_gone()
+
+    def _raise_if_gone(self) -> None:
         if self._gone:
             raise ZygoteGone(f"The process that starts workers (pid {self.pid}) {self._gone}.")
 

@@ -228,6 +228,17 @@ def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_starts(node: Ru
     assert set(left).isdisjoint(node.workers())
 
 
+def test_workers_that_all_die_again_and_again_are_replaced_by_the_same_zygote(node: RunningNode) -> None:
+    zygote = node.zygote()
+    for _ in range(4):
+        before = node.workers()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        node.command.until(lambda: set(before).isdisjoint(node.workers()) and len(node.workers()) >= 4, 30)  # noqa: B023
+    node.wait_until_each_serves(30)
+    assert node.zygote() == zygote
+
+
 def test_a_node_whose_zygote_is_killed_ends_with_its_workers_and_says_why(node: RunningNode) -> None:
     left, zygote = node.workers(), node.zygote()
     os.kill(zygote, signal.SIGKILL)
