@@ -21,6 +21,7 @@ from bench.traffic import Traffic
 
 pytestmark = pytest.mark.faults
 
+CLIENTS = 24  # whatever their names are, hardly ever has one of three gateways none of them
 BACK_SECONDS = 20.0  # a few on an idle machine; a client tries again every 5 s
 FOLLOWED_SECONDS = 20.0  # a gateway is silent, or was started again: navigation knows
 SETTLE_SECONDS = 15.0
@@ -46,8 +47,8 @@ def gateways(stack: Stack) -> dict[str, str]:
 
 
 def traffic_on(stack: Stack, app: App) -> Traffic:
-    """12 clients with 60 messages/s among them, each at the gateway that navigation says."""
-    return Traffic(app, users=12, rate=60, navigators=[*gateways(stack).values()])
+    """CLIENTS with 60 messages/s among them, each at the gateway that navigation says."""
+    return Traffic(app, users=CLIENTS, rate=60, navigators=[*gateways(stack).values()])
 
 
 def gone(port: int) -> bool:
@@ -138,7 +139,9 @@ def test_a_draining_gateway_is_emptied_while_its_clients_chat(three: Stack, app:
             assert before > 0
             drained = await asyncio.to_thread(three.manage, "accesspoints", "drain", NAMES[2], "--wait")
             assert drained.splitlines()[-1] == f"{NAMES[2]} is empty"
-            await until(lambda: sum(where(traffic.clients).values()) == 12, BACK_SECONDS, traffic.describe())
+            await until(
+                lambda: sum(where(traffic.clients).values()) == CLIENTS, BACK_SECONDS, traffic.describe()
+            )
             assert where(traffic.clients)[NAMES[2]] == 0
             port = gateways(three)[NAMES[2]].rpartition(":")[2]
             handed_out = await asyncio.to_thread(asked, app.url, app.key, "")
