@@ -313,23 +313,28 @@ export async function typing_is_shown_until_the_message_comes_or_nothing_more_do
   const group = world.newId("team");
   const [hers, his] = [await Window.open(world, ann), await Window.open(world, bob, { clock: true })];
   const shown = his.page.locator("#typing");
-  const waitTyping = (text) => until(async () => (await shown.textContent()) === text, `“${text}” at bob`);
+  const isShown = async (text) => (await shown.textContent()) === text;
+  const box = hers.page.getByLabel("Message", { exact: true });
+  // A notice is stored nowhere: where one is lost, the next one of who types on is shown.
+  const typeUntilShown = (text) =>
+    until(async () => {
+      await box.fill("");
+      await box.pressSequentially(text);
+      return isShown(`${ann} is typing…`);
+    }, `“${ann} is typing…” at bob`);
   await hers.chatWith(bob);
   await his.chatWith(ann);
-  await hers.page.getByLabel("Message", { exact: true }).pressSequentially("hi");
-  await waitTyping(`${ann} is typing…`);
+  await typeUntilShown("hi");
   await hers.page.keyboard.press("Enter");
   await his.waitBubbles(["hi"]);
   same(await shown.textContent(), "", "who is typing when the message has come");
-  await hers.page.getByLabel("Message", { exact: true }).pressSequentially("hm");
-  await waitTyping(`${ann} is typing…`);
+  await typeUntilShown("hm");
   await his.page.clock.fastForward(4_000);
   same(await shown.textContent(), `${ann} is typing…`, "a pause to think");
   await his.page.clock.fastForward(2_000);
-  await waitTyping("");
+  await until(() => isShown(""), "nobody is typing at bob");
   await Promise.all([hers.joinGroup(group), his.joinGroup(group)]);
-  await hers.page.getByLabel("Message", { exact: true }).pressSequentially("hi all");
-  await waitTyping(`${ann} is typing…`);
+  await typeUntilShown("hi all");
 }
 
 export async function scrolling_up_brings_each_earlier_message_once_and_keeps_the_place(world) {

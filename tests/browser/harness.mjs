@@ -19,6 +19,7 @@ const FOLDERS = {
 };
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript" };
 const WAIT_MS = 15_000;
+const TRACED = 60; // frames
 
 /** Serves pages/ and the SDKs' packages, on an origin that is not imcloud's: apps have their own, too. */
 export async function servePages() {
@@ -64,7 +65,7 @@ export async function until(probe, what, ms = WAIT_MS) {
 export class World {
   /** config: that of runner.mjs. sdk: "v4" or "v5", or none. */
   constructor(config, browser, pages, sdk) {
-    Object.assign(this, { config, browser, pages, sdk, contexts: [], log: [] });
+    Object.assign(this, { config, browser, pages, sdk, contexts: [], log: [], traffic: [] });
     this.mark = randomBytes(3).toString("hex");
     this.count = 0;
   }
@@ -109,7 +110,23 @@ export class World {
     const note = (text) => this.log.push(`${page.url().slice(-40)}: ${text.slice(0, 300)}`);
     page.on("console", (message) => message.type() === "error" && note(message.text()));
     page.on("pageerror", (error) => note(String(error)));
+    page.on("websocket", (socket) => {
+      this.#trace(page, "opens", socket.url().replace(/token=[^&]*/, "token=…"));
+      socket.on("framesent", ({ payload }) => this.#trace(page, "sends", payload));
+      socket.on("framereceived", ({ payload }) => this.#trace(page, "gets", payload));
+      socket.on("close", () => this.#trace(page, "loses its connection"));
+    });
     return page;
+  }
+
+  #trace(page, what, data = "") {
+    const readable = data.toString("latin1").replace(/[^ -~]+/g, "·").slice(0, 200);
+    this.traffic.push(`${new Date().toISOString().slice(14, 23)} ${page.url().slice(-24)} ${what} ${readable}`);
+  }
+
+  /** What was noted on the pages; with it, for a scenario that failed, the last that went over the wire. */
+  notes({ failed }) {
+    return failed ? [...this.log, ...this.traffic.slice(-TRACED)] : this.log;
   }
 
   /** A page with the SDK in it, not connected. */

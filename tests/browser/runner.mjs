@@ -36,9 +36,9 @@ async function run(world, scenario) {
   });
   try {
     await Promise.race([scenario(world), late]);
-    return { error: null, log: world.log };
+    return { error: null, log: world.notes({ failed: false }) };
   } catch (error) {
-    return { error: error.stack ?? String(error), log: world.log };
+    return { error: error.stack ?? String(error), log: world.notes({ failed: true }) };
   } finally {
     clearTimeout(timer);
     await world.end();
