@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import CodeType, FrameType
 from typing import Any
+from unittest import mock
 
 import redis
-from celery.signals import before_task_publish
 from django.conf import settings
 from django.db import connections
+from kombu import Producer
 from psycopg import pq
 
 from apps.messaging import log
@@ -90,8 +91,9 @@ def traffic(work: Work) -> Counter[str]:
     """Statements, commits and round trips to PostgreSQL, commands to Redis by name, tasks for Celery."""
     found: Counter[str] = Counter()
 
-    def published(**_: Any) -> None:
+    def publish(producer: Producer, *what: Any, **how: Any) -> Any:
         found["Celery tasks"] += 1
+        return sent(producer, *what, **how)
 
     def executed(execute: Any, *how: Any) -> Any:
         found["statements of Django"] += 1
@@ -100,8 +102,8 @@ def traffic(work: Work) -> Counter[str]:
     with redis.Redis.from_url(settings.REDIS_URL) as client, ExitStack() as stack:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(executed))
-        before_task_publish.connect(published)
-        stack.callback(before_task_publish.disconnect, published)
+        sent = Producer.publish
+        stack.enter_context(mock.patch.object(Producer, "publish", publish))
         messages = stack.enter_context(_to_database())
         before = _commands(client)
         work()

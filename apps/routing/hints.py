@@ -6,9 +6,7 @@ raises; it is bounded in time by the channel layer's socket timeouts.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +15,6 @@ from channels.layers import get_channel_layer
 logger = logging.getLogger(__name__)
 
 EVERY_GATEWAY = "gateways"  # the channel-layer group of all gateway processes
-
-_of_thread = threading.local()
 
 
 class Signal(NamedTuple):
@@ -39,10 +35,7 @@ def signal(signals: Sequence[Signal]) -> None:
 
 def tell(group: str, message: dict[str, Any]) -> None:
     """Send a message to a group of gateways from a thread without an event loop."""
-    # The channel layer keeps its connections per event loop: one loop a thread, for life, keeps them open.
-    if not hasattr(_of_thread, "loop"):
-        _of_thread.loop = asyncio.new_event_loop()
     try:
-        _of_thread.loop.run_until_complete(get_channel_layer().group_send(group, message))
+        get_channel_layer().tell(group, message)
     except Exception as error:
         logger.warning("a hint to %s was lost: %s", group, error)

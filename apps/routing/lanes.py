@@ -177,6 +177,11 @@ class Lane:
         self._thread.submit(self._publisher.close)
         self._thread.shutdown(wait=False)
 
+    def back(self, number: int) -> None:
+        """Send the next batch of messages if it was this one that held it up."""
+        if self._is_message and [*self._flights] == [number]:
+            self._flush()
+
     def _wake(self) -> None:
         if self._waiting and not self._scheduled and len(self._flights) < self._flights_max:
             # At the end of this turn of the loop: what other sockets bring in it travels together.
@@ -442,6 +447,13 @@ class Lanes:
                 self.place_again(pending)
             else:
                 self.resolve(pending, Answer(0, status, at))
+
+    def back(self, number: int) -> None:
+        """A batch of this process is done: the next one leaves at once, and the node works on it while what
+        became of the first is shown. `answered` is to follow in the same turn.
+        """
+        for lane in self._lanes.values():
+            lane.back(number)
 
     def answered(self, number: int, answers: list[Answer]) -> None:
         """A batch of this process is done."""

@@ -223,9 +223,12 @@ class Process:
     def _on_hint(self, message: dict[str, Any]) -> None:
         hint = Hint.unpack(message["data"])
         feed = self.feeds.get(hint.server_set)
+        own = hint.gateway == self.id
+        if own:
+            self.lanes.back(hint.number)
         if feed is not None:
             feed.offer(hint)
-        if hint.gateway == self.id:
+        if own:
             self.lanes.answered(hint.number, list(hint.answers))
         if feed is not None:
             self._read_soon(feed)

@@ -12,10 +12,11 @@ import redis
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 from redis import asyncio as aioredis
-from redis.asyncio.retry import Retry
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 
@@ -56,18 +57,17 @@ class ToMaster(SentinelManagedConnection):
         await super()._connect()
 
 
+_BOUNDS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 5}  # s
+# Once more at once: after a restart or a failover there is a Redis, but the connection is to the one before,
+# and each worker would lose its next hint. One that is silent is not asked twice.
+_ONCE_MORE = (NoBackoff(), 1, (redis.ConnectionError,))
+
+
 class ChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
-    """That of channels_redis, at our Redis."""
+    """That of channels_redis, at our Redis, and a way into it for threads."""
 
     def __init__(self, **options: Any) -> None:
-        host: dict[str, Any] = {
-            "socket_timeout": 5,  # s, and so on
-            "socket_connect_timeout": 2,
-            "health_check_interval": 5,
-            # Once more at once: after a restart or a failover there is a Redis, but the connection is to the
-            # one before, and each worker would lose its next hint. One that is silent is not asked twice.
-            "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
-        }
+        host: dict[str, Any] = _BOUNDS | {"retry": AsyncRetry(*_ONCE_MORE)}
         if (its := settings.REDIS_SENTINEL) is None:
             host |= {"address": settings.REDIS_URL}
         else:
@@ -80,3 +80,11 @@ class ChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
                 "connection_class": ToMaster,
             }
         super().__init__(hosts=[host], **options)
+        self._of_threads = client(**_BOUNDS, retry=Retry(*_ONCE_MORE))
+
+    def tell(self, group: str, message: dict[str, Any]) -> None:
+        """`group_send` for a thread without an event loop: one to run it in would cost more than the sending.
+
+        Raises what redis-py raises.
+        """
+        self._of_threads.publish(f"asgi__group__{group}", self.serialize(message))

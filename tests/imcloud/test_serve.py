@@ -11,12 +11,13 @@ import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from hypothesis import example, given
 from hypothesis import strategies as st
+from twisted.internet import tcp
 from twisted.internet.testing import StringTransport
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 from websockets.utils import apply_mask
 
-from imcloud.management.commands.serve import Socket, framed
+from imcloud.management.commands.serve import Socket, framed, reactor
 
 
 @given(st.binary(max_size=300))
@@ -100,6 +101,12 @@ def test_what_is_taken_directly_is_what_autobahn_would_have_handed_on(
     assert own.transport.value() == theirs.transport.value()
 
 
+class Plain(SimpleNamespace):
+    """As much of Twisted's as a Socket uses."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
 class Protocol(SimpleNamespace):
     """As much of Daphne's as a Socket uses, over a real socket."""
 
@@ -109,7 +116,7 @@ class Protocol(SimpleNamespace):
         super().__init__(state=3, application_queue=asyncio.Queue(), onMessage=None)
         own, self.client = socket.socketpair()
         own.setblocking(False)
-        self.transport = SimpleNamespace(socket=own, dataBuffer=b"", _tempDataLen=0, write=self._write)
+        self.transport = Plain(socket=own, dataBuffer=b"", _tempDataLen=0, write=self._write)
         for event in came:
             self.application_queue.put_nowait(event)
 
@@ -152,6 +159,33 @@ async def test_messages_that_wait_come_first_and_the_end_stays_to_be_received(
     assert taken == [b"1", b"", b"3", b""]
     assert protocol.application_queue.get_nowait() == end
     assert protocol.application_queue.empty()
+
+
+async def test_the_event_loop_reads_a_client_directly_and_hears_that_it_has_gone() -> None:
+    factory = WebSocketServerFactory("ws://localhost:80")
+    factory.protocol = WebSocketServerProtocol
+    protocol: Any = factory.buildProtocol(None)
+    protocol.application_queue = asyncio.Queue()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        own, address = listener.accept()
+    own.setblocking(False)
+    number = own.fileno()
+    port: Any = SimpleNamespace(_realPortNumber=80)
+    protocol.makeConnection(tcp.Server(own, protocol, address, port, 1, reactor))
+    protocol.dataReceived(UPGRADE)
+    taken: list[bytes] = []
+    try:
+        Socket(protocol).listen(taken.append)
+        client.send(masked(b"1", b"keys") + masked(b"2", b"keys"))
+        await asyncio.sleep(0.05)
+        assert taken == [b"1", b"2"]
+        client.close()
+        await asyncio.sleep(0.05)
+        assert protocol.state == protocol.STATE_CLOSED
+    finally:
+        asyncio.get_running_loop().remove_reader(number)
+        own.close()
 
 
 async def test_what_is_written_in_a_turn_is_sent_behind_it_to_each_its_own(

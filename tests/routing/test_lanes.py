@@ -92,6 +92,7 @@ class Gateway:
             Row(seq, r.uid, 1000 + seq, 1000 + seq, 1, 1, r.user, r.target, (), False, r.method, r.payload)
             for seq, r in enumerate(stored, feed.covered + 1)
         ]
+        self.lanes.back(batch.number)
         feed.offer(Hint(batch.server_set, feed.covered, feed.covered + len(rows), rows))
         self.lanes.answered(batch.number, list(answers))
 
@@ -161,6 +162,27 @@ async def test_while_a_batch_is_out_the_next_one_collects(queues: dict[str, Queu
     assert (texts(first), texts(second)) == (["a"], ["b", "c"])
     gateway.answer(second, Answer(1, AckStatus.BLOCKED_BY_PEER))
     assert gateway.became == {"a": 0, "b": 0, "c": AckStatus.BLOCKED_BY_PEER}
+
+
+async def test_the_next_batch_leaves_before_what_became_of_the_last_is_told(
+    queues: dict[str, Queue],
+) -> None:
+    gateway = Gateway(snapshot(ONE))
+    gateway.send("a")
+    first = await queues["ONE"].batch()
+    gateway.send("b")
+    gateway.lanes.back(first.number)
+    gateway.send("c")
+    second = await queues["ONE"].batch()
+    assert texts(second) == ["b"]
+    assert not gateway.order
+    gateway.lanes.back(first.number)  # a second copy of it has been worked on
+    gateway.answer(first)
+    gateway.lanes.back(first.number)
+    assert await queues["ONE"].silent(), "one batch at a time"
+    gateway.answer(second)
+    assert texts(await queues["ONE"].batch()) == ["c"]
+    assert gateway.order == ["a", "b"]
 
 
 async def test_four_batches_of_queries_are_out_at_once_and_answered_in_any_order(

@@ -135,6 +135,11 @@ class Socket:
         came = [queue.get_nowait() for _ in range(queue.qsize())]
         self._protocol.onMessage = lambda message, is_binary: take(message if is_binary else b"")
         self._protocol.dataReceived = partial(receive, self._protocol, take)
+        transport = self._protocol.transport
+        if transport in reactor._readers:
+            # Twisted makes a log context around each look at a socket, which costs more than the look.
+            loop = asyncio.get_running_loop()
+            loop.add_reader(transport.fileno(), reactor._readOrWrite, transport, True)
         for event in came:
             if event["type"] == "websocket.receive":
                 take(event.get("bytes") or b"")
