@@ -172,7 +172,8 @@ async def test_the_event_loop_reads_a_client_directly_and_hears_that_it_has_gone
     own.setblocking(False)
     number = own.fileno()
     port: Any = SimpleNamespace(_realPortNumber=80)
-    protocol.makeConnection(tcp.Server(own, protocol, address, port, 1, reactor))
+    the_reactor: Any = reactor
+    protocol.makeConnection(tcp.Server(own, protocol, address, port, 1, the_reactor))
     protocol.dataReceived(UPGRADE)
     taken: list[bytes] = []
     try:
