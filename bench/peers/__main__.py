@@ -23,9 +23,10 @@ from bench.peers import database
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.load import Pairs, Room, check, client, nothing_shown
 from bench.peers.peer import Peer, install
+from bench.peers.prosody import Prosody
 from bench.window import Reading, megabytes, of_fanout, of_idle, of_load, progress
 
-PEERS: dict[str, type[Peer]] = {each.name: each for each in (Ejabberd,)}
+PEERS: dict[str, type[Peer]] = {each.name: each for each in (Ejabberd, Prosody)}
 IMCLOUD = "imcloud"
 CASES = (
     Case("pairs-1", users=100, outstanding=1),

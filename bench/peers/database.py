@@ -1,6 +1,6 @@
 """A PostgreSQL server for a peer: imcloud's embedded one with its settings, on a loopback port.
 
-ejabberd's driver takes a host and a port only. It is a server of its own, so that nothing of imcloud's
+Peers' drivers take a host and a port. It is a server of its own, so that nothing of imcloud's
 runs beside the peer.
 """
 

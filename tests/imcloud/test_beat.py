@@ -115,6 +115,17 @@ def test_of_two_one_works_and_the_other_takes_over_when_it_is_killed(
     assert sends(own_redis)
 
 
+def test_it_ends_once_however_often_it_is_told_to(start_beat: StartBeat) -> None:
+    first = start_beat("first")
+    first.until(lambda: works(first), 20)
+    second = start_beat("second")
+    second.until(lambda: WAITS in second.log, 20)
+    for beat in (second, first):
+        for _ in range(1000):  # a launcher's death is told by each of its threads
+            beat.process.send_signal(signal.SIGTERM)
+        assert beat.process.wait(10) == 0
+
+
 def test_another_takes_over_when_the_first_one_hangs_and_that_one_stops(start_beat: StartBeat) -> None:
     first = start_beat("first")
     first.until(lambda: works(first), 20)

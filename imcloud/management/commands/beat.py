@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import Any
 
 from celery import beat
@@ -59,10 +60,11 @@ class Command(BaseCommand):
     help = "Send the timed work to the queues. Several may run: one works, another takes over when it dies."
     requires_system_checks = []  # they take longer than everything else here
 
+    ending = False
+
     def handle(self, *args: Any, **options: Any) -> None:
-        ending = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ending.set())
+            signal.signal(number, self._end)
         app.loader.import_default_modules()
         topology.start()
         lease = Lease("beat")
@@ -72,23 +74,40 @@ class Command(BaseCommand):
         metrics.start(settings.DATA_DIR / "metrics")
         # Apart too: a database may be away.
         for apart in (measure, tend):
-            threading.Thread(target=apart, args=(lease, ending), name=apart.__name__, daemon=True).start()
+            threading.Thread(target=apart, args=(lease,), name=apart.__name__, daemon=True).start()
         observer = Observer(f"beat {socket.gethostname()} {os.getpid()}")
         observer.start()
-        while not ending.is_set():
+        while not self.ending:
             logger.info("beat: waiting for the lease")
-            while not lease.kept and not ending.wait(LOOK):
-                pass
-            if lease.kept and not ending.is_set():
+            while not (lease.kept or self.ending):
+                time.sleep(LOOK)
+            if not self.ending:
                 logger.info("beat: working")
-                work(lease, ending)
+                self._work(lease)
         monitor.stop()
         lease.stop()
 
+    def _end(self, number: int, frame: object) -> None:
+        # Nothing that takes a lock, as an Event does: each of a launcher's threads tells of its death, and a
+        # handler that the next signal interrupts would be waited for by that one's.
+        self.ending = True
 
-def measure(lease: Lease, ending: threading.Event) -> None:
+    def _work(self, lease: Lease) -> None:
+        """Send what is due while the lease is kept: done twice it is harmless, left out it is missed."""
+        scheduler = Scheduler(app)
+        planned: Snapshot | None = None
+        while lease.kept and not self.ending:
+            if planned is not topology.current:
+                planned = topology.current
+                scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # dicts too
+            time.sleep(min(max(scheduler.tick(), 0.0), LOOK))
+        scheduler.close()
+
+
+def measure(lease: Lease) -> None:
     """Tell how far SETs are behind one another, for as long as the lease is held; otherwise nothing."""
-    while not ending.wait(MEASURE):
+    while True:
+        time.sleep(MEASURE)
         try:
             if lease.kept:
                 exchange.measure()
@@ -102,9 +121,10 @@ def measure(lease: Lease, ending: threading.Event) -> None:
             logger.exception("beat: the exchange is not measured")
 
 
-def tend(lease: Lease, ending: threading.Event) -> None:
+def tend(lease: Lease) -> None:
     """Look after failovers, for as long as the lease is held."""
-    while not ending.wait(TEND):
+    while True:
+        time.sleep(TEND)
         try:
             if lease.held:
                 watching.tend()
@@ -112,17 +132,3 @@ def tend(lease: Lease, ending: threading.Event) -> None:
             logger.exception("beat: failovers are not looked after")
         finally:
             close_old_connections()
-
-
-def work(lease: Lease, ending: threading.Event) -> None:
-    """Send what is due for as long as the lease is kept: done twice it is harmless, left out it is missed."""
-    scheduler = Scheduler(app)
-    planned: Snapshot | None = None
-    while lease.kept and not ending.is_set():
-        if planned is not topology.current:
-            planned = topology.current
-            scheduler.merge_inplace(timed_work(planned.sets))  # type: ignore[arg-type]  # dicts too
-        pause = scheduler.tick()
-        if pause > 0:
-            ending.wait(min(pause, LOOK))
-    scheduler.close()
