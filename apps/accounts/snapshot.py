@@ -35,7 +35,7 @@ class Renewed(Generic[T]):
         self._read = read
         self._value: T | None = None
         self._lock = threading.Lock()
-        self._started = False
+        self._ending: threading.Event | None = None  # of the thread that keeps it new
         self._failing = False
         self._keeper = remembered.Keeper(name) if kept else None
         self.remembered = False  # it was not read in this process yet
@@ -88,18 +88,25 @@ class Renewed(Generic[T]):
     def start(self) -> None:
         """Keep the value new from now on, in a daemon thread; a second call does nothing."""
         with self._lock:
-            if self._started:
+            if self._ending is not None:
                 return
-            self._started = True
-        threading.Thread(target=self._keep_new, name=f"renew-{self.name}", daemon=True).start()
+            self._ending = threading.Event()
+        name = f"renew-{self.name}"
+        threading.Thread(target=self._keep_new, args=(self._ending,), name=name, daemon=True).start()
 
-    def _keep_new(self) -> None:
-        pause = threading.Event()
-        while True:
+    def stop(self) -> None:
+        """Read it no more by itself, but for a look that has begun."""
+        with self._lock:
+            if self._ending is not None:
+                self._ending.set()
+                self._ending = None
+
+    def _keep_new(self, ending: threading.Event) -> None:
+        while not ending.is_set():
             self._look(self._renew)
             _release()
             self._keep()
-            pause.wait(self.every)
+            ending.wait(self.every)
 
     def _keep(self) -> None:
         if self._keeper is not None and self._value is not None and not self._failing:
@@ -154,15 +161,23 @@ class OfChanges(Renewed[V]):
 
     def start(self) -> None:
         """Keep the value new from now on; a second call does nothing."""
+        global _follower
         with _start:
             if self not in _followed:
                 _followed.append(self)
-                if len(_followed) == 1:
-                    threading.Thread(target=_follow, name="renew-changes", daemon=True).start()
+            if _follower is None:
+                _follower = threading.Thread(target=_follow, name="renew-changes", daemon=True)
+                _follower.start()
+
+    def stop(self) -> None:
+        with _start:
+            if self in _followed:
+                _followed.remove(self)
 
 
 _start = threading.Lock()
 _followed: list[OfChanges[Any]] = []
+_follower: threading.Thread | None = None
 
 
 def _newest_version() -> int:
@@ -170,8 +185,14 @@ def _newest_version() -> int:
 
 
 def _follow() -> None:
+    """As long as there is one to follow."""
+    global _follower
     pause = threading.Event()
     while True:
+        with _start:
+            if not _followed:
+                _follower = None
+                return
         try:
             version = _newest_version()
         except Exception as error:

@@ -36,6 +36,7 @@ VirtualHost "$domain"
 Component "$rooms" "muc"
   modules_enabled = { "muc_mam" }
   muc_log_by_default = true
+  muc_room_default_persistent = true -- or its archive goes with the last one who leaves
   muc_room_locking = false -- nobody configures the room first
   -- Or joining would be half a million presences.
   muc_room_default_presence_broadcast = { visitor = false, participant = false, moderator = false }

@@ -70,8 +70,11 @@ def test_a_change_that_is_rolled_back_is_never_seen(tenants: Pair) -> None:
 
 def test_a_change_reaches_a_started_directory_within_a_second(tenants: Pair) -> None:
     directory.start()
-    tenants[0].state = Tenant.State.LOCKED
-    tenants[0].save()
-    time.sleep(1)
-    mine = directory.current.by_id(tenants[0].pk)
-    assert mine is not None and mine.locked
+    try:
+        tenants[0].state = Tenant.State.LOCKED
+        tenants[0].save()
+        time.sleep(1)
+        mine = directory.current.by_id(tenants[0].pk)
+        assert mine is not None and mine.locked
+    finally:
+        directory.stop()

@@ -9,6 +9,7 @@ import pytest
 from apps.accounts import snapshot
 from apps.accounts.models import changing
 from apps.accounts.snapshot import OfChanges, Renewed
+from tests.conftest import wait_for
 
 
 def eventually(value: Renewed[int], expected: int) -> bool:
@@ -64,9 +65,24 @@ def test_started_it_follows_and_keeps_the_old_value_through_failures(
         assert value.current == 1
         source[0] = 2
         assert eventually(value, 2)
-    # Watchers that other tests have started go on in their threads, and log what they meet.
+    value.stop()
     own = [record.levelname for record in caplog.records if record.getMessage().startswith("numbers:")]
     assert own == ["WARNING", "INFO"]
+
+
+def test_stopped_it_is_read_no_more_until_it_is_started_again() -> None:
+    value: Renewed[int] = Renewed("numbers", lambda previous: (previous or 0) + 1, every=0.001)
+    value.start()
+    wait_for(lambda: value.current > 3, 5, "it is not read")
+    value.stop()
+    value.stop()
+    time.sleep(0.1)
+    last = value.current
+    time.sleep(0.1)
+    assert value.current == last
+    value.start()
+    wait_for(lambda: value.current > last, 5, "it is not read again")
+    value.stop()
 
 
 class Made(NamedTuple):
@@ -110,6 +126,7 @@ def test_all_that_is_made_of_changes_is_followed_by_one_thread_and_one_question(
             raise OSError("no database")
         return version
 
+    assert not snapshot._followed, "a test before has not stopped what it has started"
     monkeypatch.setattr(snapshot, "_followed", [one, other])
     monkeypatch.setattr(snapshot, "_newest_version", newest)
     monkeypatch.setattr(snapshot, "EVERY", 0.001)
@@ -118,3 +135,25 @@ def test_all_that_is_made_of_changes_is_followed_by_one_thread_and_one_question(
     assert len(asked) == 5
     assert [one.current.reads, other.current.reads] == [2, 2]
     assert [before.reads for before in values] == [1, 1]
+
+
+def test_the_thread_ends_with_the_last_that_is_followed(
+    databases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "EVERY", 0.001)
+    monkeypatch.setattr(snapshot, "_newest_version", lambda: 0)
+    one, other = counting("one"), counting("other")
+    one.start()
+    other.start()
+    (thread,) = (each for each in threading.enumerate() if each.name == "renew-changes")
+    one.stop()
+    thread.join(0.1)
+    assert thread.is_alive()
+    other.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    one.start()
+    (again,) = (each for each in threading.enumerate() if each.name == "renew-changes")
+    one.stop()
+    again.join(5)
+    assert not again.is_alive()

@@ -129,6 +129,8 @@ class Command(BaseCommand):
                 "is still copying",
                 returncode=130,
             ) from None
+        finally:
+            topology.stop()
         self.stdout.write(f"{moved} of {len(moves)} moved")
 
 
