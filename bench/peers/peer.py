@@ -84,7 +84,7 @@ class Peer(ABC):
             )
         try:
             deadline = time.monotonic() + READY_SECONDS
-            while not self._takes_connections():
+            while not self.is_ready():
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     logs = sorted(self.folder.glob(f"{self.name}*.*"))
                     tails = "\n".join(f"{each}:\n{each.read_text(errors='replace')[-2000:]}" for each in logs)
@@ -94,7 +94,8 @@ class Peer(ABC):
         finally:
             end(self.process, signal.SIGTERM)
 
-    def _takes_connections(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False

@@ -10,7 +10,7 @@ CONFIG = Path(__file__).with_suffix(".cfg.lua")
 
 
 class Prosody(Peer):
-    """One process of it. It makes its tables when it starts."""
+    """One process of it. It makes its tables while it starts."""
 
     name = "prosody"
     packages = ("prosody", "lua-dbi-postgresql")
@@ -21,6 +21,9 @@ class Prosody(Peer):
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         return ["/usr/bin/prosody", "-F", "--config", str(self.folder / CONFIG.name)], {}
+
+    def is_ready(self) -> bool:
+        return super().is_ready() and bool(self.database.count("pg_tables WHERE tablename = 'prosodyarchive'"))
 
     def register(self, users: Sequence[str]) -> None:
         rows = [(DOMAIN, user, "accounts", "password", "string", PASSWORD) for user in users]
