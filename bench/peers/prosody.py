@@ -23,7 +23,8 @@ class Prosody(Peer):
         return ["/usr/bin/prosody", "-F", "--config", str(self.folder / CONFIG.name)], {}
 
     def is_ready(self) -> bool:
-        return super().is_ready() and bool(self.database.count("pg_tables WHERE tablename = 'prosodyarchive'"))
+        tables = "pg_tables WHERE tablename = 'prosodyarchive'"
+        return super().is_ready() and self.database.count(tables) == 1
 
     def register(self, users: Sequence[str]) -> None:
         rows = [(DOMAIN, user, "accounts", "password", "string", PASSWORD) for user in users]
