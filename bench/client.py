@@ -156,6 +156,7 @@ class Client:
                 await asyncio.sleep(RECONNECT_SECONDS)
             elif status == ConnStatus.REDIRECT and self._navigate:
                 self._urls = []
+                self.reconnect()
             else:
                 self.refused = self.refused or status
                 if not self.refused and self._closed is not None:
@@ -183,9 +184,9 @@ class Client:
 
     async def _open(self, url: str) -> int:
         loop = asyncio.get_running_loop()
-        self._connack, self._closed = loop.create_future(), loop.create_future()
-        self._wire = await Wire.open(url, self._on_packet, self._lost)
-        return await self._connack
+        self._connack, self._closed = connack, closed = loop.create_future(), loop.create_future()
+        self._wire = await Wire.open(url, self._on_packet, lambda: self._lost(connack, closed))
+        return await connack
 
     def _begin(self) -> None:
         self.connections += 1
@@ -194,7 +195,9 @@ class Client:
         self._ping()
         self._pull()
 
-    def _lost(self) -> None:
+    def _lost(self, connack: asyncio.Future[int], closed: asyncio.Future[None]) -> None:
+        if connack is not self._connack:  # the one before: another has taken its place
+            return
         self.online = False
         self.ready.clear()
         for timer in (self._timer, self._pull_timer):
@@ -205,10 +208,10 @@ class Client:
         pending, self._pending = self._pending, {}
         for context in pending.values():
             self._on_answer(context, SOCKET_CLOSED, "", 0)
-        if self._connack is not None and not self._connack.done():
-            self._connack.set_result(CLOSED_EARLY)
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
+        if not connack.done():
+            connack.set_result(CLOSED_EARLY)
+        if not closed.done():
+            closed.set_result(None)
 
     def _next_id(self) -> int:
         self._last_id = self._last_id % 65535 + 1

@@ -8,6 +8,7 @@ import pytest
 
 from apps.routing.protocol.im_pb2 import DownStreamMessage, DownStreamMessages, NotifyMsg, SyncRequestMsg
 from apps.routing.protocol.packets import (
+    ConnStatus,
     DisconnectStatus,
     PingReq,
     PubAck,
@@ -16,6 +17,7 @@ from apps.routing.protocol.packets import (
     Upstream,
     decode_upstream,
     encode_connack,
+    encode_connack_refused,
     encode_disconnect,
     encode_notify,
     encode_puback,
@@ -23,7 +25,7 @@ from apps.routing.protocol.packets import (
     encode_queryack,
     encode_sync,
 )
-from bench.client import OWN, Client, text_message, websocket_url
+from bench.client import OWN, Client, Navigate, text_message, websocket_url
 from bench.wire import frame
 
 SECONDS = 5.0
@@ -36,6 +38,8 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.packets: asyncio.Queue[Upstream] = asyncio.Queue()
         self.url = ""
+        self.greetings = [encode_connack("bob", "session-1", 1)]  # the last one stays
+        self.writers: list[asyncio.StreamWriter] = []
         self._writer: asyncio.StreamWriter
         self._server: asyncio.Server
 
@@ -49,11 +53,12 @@ class ScriptedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self.writers.append(writer)
         try:
             await reader.readuntil(b"\r\n\r\n")
             # In one piece with the first packet, as a fast server's answer arrives.
             writer.write(UPGRADED)
-            self.send(encode_connack("bob", "session-1", 1))
+            self.send(self.greetings.pop(0) if self.greetings[1:] else self.greetings[0])
             while True:
                 _, length = await reader.readexactly(2)
                 size = length & 0x7F
@@ -116,7 +121,7 @@ def message(time: int, *, own: bool = False, content: bytes = b"{}") -> DownStre
 class Bob(Client):
     """The client under test; what its user saw and heard."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, navigate: Navigate | None = None):
         self.seen: list[int] = []
         self.heard: list[tuple[Any, int, str, int]] = []
         super().__init__(
@@ -124,6 +129,7 @@ class Bob(Client):
             "bob",
             lambda *answer: self.heard.append(answer),
             lambda shown: self.seen.append(shown.dataTime),
+            navigate,
         )
 
 
@@ -277,6 +283,27 @@ async def test_a_lost_connection_fails_what_is_unanswered_and_is_made_again(
     assert request.syncTime == 100
     assert [status > 0 for _, status, _, _ in bob.heard] == [True]
     assert bob.connections == 2
+
+
+async def test_the_late_end_of_a_connection_that_was_sent_elsewhere_ends_no_other(
+    server: ScriptedServer,
+) -> None:
+    server.greetings.insert(0, encode_connack_refused(ConnStatus.REDIRECT))
+    asked = []
+
+    async def navigate() -> list[str]:
+        asked.append(len(server.writers))
+        return [server.url]
+
+    bob = Bob(server.url, navigate)
+    bob.start()
+    await finish_first_pull(server, bob)
+    server.writers[0].close()
+    await asyncio.sleep(0.1)
+    server.push(65535, message(200))
+    assert await server.next() == PubAck(65535)
+    assert (asked, bob.connections, bob.refused, bob.ready.is_set()) == ([0, 1], 1, 0, True)
+    await bob.stop()
 
 
 async def test_a_kicked_client_stays_away(server: ScriptedServer, bob: Bob) -> None:

@@ -71,11 +71,12 @@ def where(clients: list[Client]) -> Counter[str]:
     return Counter(client.session.rpartition(".")[0] for client in clients if client.ready.is_set())
 
 
-async def until(condition: Any, seconds: float, failure: str) -> float:
-    """The seconds that it took; AssertionError when it took more."""
+async def until(condition: Any, seconds: float, failure: str, traffic: Traffic | None = None) -> float:
+    """The seconds that it took; AssertionError when it took more, with how the traffic is then."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, failure
+        its = f"{traffic.describe()}, {where(traffic.clients)}" if traffic else ""
+        assert time.monotonic() - began < seconds, f"{failure} {its}"
         await asyncio.sleep(LOOK_SECONDS)
     return time.monotonic() - began
 
@@ -120,7 +121,8 @@ def test_clients_of_a_killed_gateway_are_back_through_navigation_and_nothing_is_
             back = await until(
                 lambda: all(client.ready.is_set() and client.session not in lost for client in victims),
                 BACK_SECONDS,
-                f"not all of {len(victims)} clients are back: {traffic.describe()}",
+                f"not all of {len(victims)} clients are back:",
+                traffic,
             )
             await traffic.flows(within=BACK_SECONDS)
             verdict = await traffic.settle(SETTLE_SECONDS)
@@ -140,7 +142,7 @@ def test_a_draining_gateway_is_emptied_while_its_clients_chat(three: Stack, app:
             drained = await asyncio.to_thread(three.manage, "accesspoints", "drain", NAMES[2], "--wait")
             assert drained.splitlines()[-1] == f"{NAMES[2]} is empty"
             await until(
-                lambda: sum(where(traffic.clients).values()) == CLIENTS, BACK_SECONDS, traffic.describe()
+                lambda: sum(where(traffic.clients).values()) == CLIENTS, BACK_SECONDS, "not all:", traffic
             )
             assert where(traffic.clients)[NAMES[2]] == 0
             port = gateways(three)[NAMES[2]].rpartition(":")[2]
