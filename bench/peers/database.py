@@ -1,7 +1,7 @@
 """A PostgreSQL server for a peer: imcloud's embedded one with its settings, on a loopback port.
 
-Peers' drivers take a host and a port. It is a server of its own, so that nothing of imcloud's
-runs beside the peer.
+Peers' drivers take a host and a port. It is a server of its own, so that nothing of imcloud's runs beside the
+peer.
 """
 
 import contextlib
